@@ -1,0 +1,1 @@
+"""Resource models, conditions, quantities, selectors: pure data that crosses the wire."""

@@ -1,0 +1,1 @@
+"""Kinds of the Containerized Data Importer."""

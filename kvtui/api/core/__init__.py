@@ -1,0 +1,1 @@
+"""Kinds of Kubernetes itself, as far as kvtui reads them."""
