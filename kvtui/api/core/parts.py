@@ -177,7 +177,7 @@ class PersistentVolumeClaimSpec(Wire, frozen=True):
     volume_name: str | None = None
 
 
-class PersistentVolumeClaimVolumeSource(Wire, frozen=True):
+class ClaimVolumeSource(Wire, frozen=True):
     """Persistent volume claim volume source."""
 
     claim_name: Annotated[str, REQUIRED] = ""

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from kvtui.api.core.parts import (
     Affinity,
+    ClaimVolumeSource,
     DownwardAPIVolumeFile,
     ExecAction,
     HTTPGetAction,
     LocalObjectReference,
-    PersistentVolumeClaimVolumeSource,
     PodDNSConfig,
     TCPSocketAction,
     Toleration,
@@ -237,7 +237,7 @@ class EmptyDiskSource(Wire, frozen=True):
 class EphemeralVolumeSource(Wire, frozen=True):
     """Ephemeral volume source."""
 
-    persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
+    persistent_volume_claim: ClaimVolumeSource | None = None
 
 
 class HostDisk(Wire, frozen=True):
