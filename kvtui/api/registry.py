@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
 
 from kvtui.api.cdi.config import CDI, CDIConfig
 from kvtui.api.cdi.datavolume import DataVolume
@@ -27,7 +26,7 @@ from kvtui.api.core.config import (
 )
 from kvtui.api.core.node import Lease, Node
 from kvtui.api.core.pod import Pod
-from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
+from kvtui.api.core.storage import ObjectReference, PersistentVolume, PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.backup import VirtualMachineBackup
 from kvtui.api.kubevirt.clone import VirtualMachineClone
 from kvtui.api.kubevirt.config import KubeVirt
@@ -48,9 +47,7 @@ from kvtui.api.kubevirt.snapshot import (
 )
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstancePreset
-
-if TYPE_CHECKING:
-    from kvtui.api.meta import Resource
+from kvtui.api.meta import OwnerReference, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,3 +391,29 @@ def _by_type() -> dict[type[Resource], Kind]:
 def kind_of(type_: type[Resource]) -> Kind:
     """Where this class lives. Raises KeyError for a class that is not registered."""
     return _by_type()[type_]
+
+
+def owner_reference(owner: Resource, *, controller: bool = True) -> OwnerReference:
+    """A reference that makes the owner the controller of the object that carries it."""
+    kind = kind_of(type(owner))
+    return OwnerReference(
+        api_version=kind.api_version,
+        kind=kind.kind,
+        name=owner.metadata.name,
+        uid=owner.metadata.uid,
+        controller=controller or None,
+        block_owner_deletion=controller or None,
+    )
+
+
+def object_reference(obj: Resource) -> ObjectReference:
+    """A reference as Events carry it."""
+    kind = kind_of(type(obj))
+    return ObjectReference(
+        api_version=kind.api_version,
+        kind=kind.kind,
+        namespace=obj.metadata.namespace,
+        name=obj.metadata.name,
+        uid=obj.metadata.uid,
+        resource_version=obj.metadata.resource_version,
+    )

@@ -1,0 +1,24 @@
+"""Pauses that double after each failure, with jitter so that many clients do not return at once."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Grows from `base` to `limit` (seconds); `reset` after a success."""
+
+    base: float
+    limit: float
+    failures: int = 0
+
+    def next(self) -> float:
+        """Seconds to wait before the next try."""
+        pause = min(self.limit, self.base * 2.0**self.failures)
+        self.failures = min(self.failures + 1, 32)
+        return float(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads load
+
+    def reset(self) -> None:
+        self.failures = 0

@@ -1,0 +1,43 @@
+"""Every knob on one page, grouped by part; a part receives its own group and reads no global.
+
+Times are seconds, sizes are bytes, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """How requests are made."""
+
+    connect_timeout: float = 5.0
+    """Until a connection stands."""
+    request_timeout: float = 60.0
+    """Until the whole answer is there; watches and streams are exempt."""
+    page_size: int = 500
+    """Objects per list request."""
+    max_line: int = 16 * 2**20
+    """Longest watch event that is read."""
+    user_agent: str = "kvtui"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlLoopSettings:
+    """Informers, queues and workers."""
+
+    watch_timeout: float = 290.0
+    """After this the server ends a watch and it is opened anew."""
+    watch_idle_timeout: float = 130.0
+    """Without an event or bookmark for so long the connection counts as dead."""
+    backoff_base: float = 0.2
+    """First pause after a failure; doubles each time."""
+    backoff_max: float = 30.0
+    """Longest pause after failures."""
+    cache_sync_timeout: float = 60.0
+    """A controller fails to start when its caches are not filled by then."""
+    workers: int = 4
+    """Keys that one controller handles at the same time."""
+    event_burst: int = 256
+    """Events that may wait to be written; more are dropped, oldest first."""
