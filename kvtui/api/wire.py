@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/, k8s.io/api
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Quantity = str | int | float
 """A Kubernetes quantity as sent: "1Gi", 2, "500m". Parse with `kvtui.api.quantity`."""
 IntOrString = int | str
-Time = str
+Time = Annotated[str, Meta(extra={"schema": {"format": "date-time"}})]
 """RFC 3339 in UTC, such as 2026-01-31T12:00:00Z; see `kvtui.api.times`."""
 
 REQUIRED = Meta(extra={"required": True})
@@ -33,6 +33,8 @@ SET = Meta(extra={"schema": {"x-kubernetes-list-type": "set"}})
 INT32 = Meta(extra={"schema": {"format": "int32"}})
 INT64 = Meta(extra={"schema": {"format": "int64"}})
 UINT32 = Meta(extra={"schema": {"format": "uint32"}})
+NULLABLE = Meta(extra={"schema": {"nullable": True}})
+PRESERVE = Meta(extra={"schema": {"x-kubernetes-preserve-unknown-fields": True}})
 
 
 def list_map(*keys: str) -> Meta:
@@ -46,9 +48,14 @@ def one_of(*values: str) -> Meta:
 
 
 def schema(**extensions: Any) -> Meta:
-    """Marks a field with further schema keywords; `_` in a name stands for `-` after `x_kubernetes`."""
+    """Marks a field with further schema keywords; after `x_` the underscores of a name stand for hyphens."""
     renamed = {k.replace("_", "-") if k.startswith("x_") else k: v for k, v in extensions.items()}
     return Meta(extra={"schema": renamed})
+
+
+def text(description: str) -> Meta:
+    """What the field is for, as `kubectl explain` shows it. It stands instead of the docstring of the field's class."""
+    return Meta(extra={"description": description})
 
 
 def named(name: str, default: Any) -> Any:
@@ -60,6 +67,9 @@ def named(name: str, default: Any) -> Any:
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Base of everything that crosses the wire."""
+
+    schema_marks: ClassVar[dict[str, Any]] = {}
+    """Schema keywords of every object of this class, such as x-kubernetes-map-type."""
 
 
 class ObjectKey(NamedTuple):
