@@ -65,7 +65,7 @@ class Denied(KvtuiError):
         self.reason = reason
         self.causes = causes
         self.webhook = webhook
-        """Name of the webhook that speaks; the server then prefixes `admission webhook "<name>" denied the request: `."""
+        """The webhook that speaks: the message then starts `admission webhook "<name>" denied the request: `."""
         self.retry_after = retry_after
         """Seconds."""
 
