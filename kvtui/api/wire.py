@@ -43,8 +43,8 @@ def list_map(*keys: str) -> Meta:
 
 
 def one_of(*values: str) -> Meta:
-    """Marks a string for which the schema lists the allowed values; decoding does not enforce them."""
-    return Meta(extra={"schema": {"enum": list(values)}})
+    """The values a string may have, for documents only: admission, not the schema, refuses others (as upstream)."""
+    return Meta(extra={"values": list(values)})
 
 
 def schema(**extensions: Any) -> Meta:

@@ -14,7 +14,7 @@ from kvtui.api.core.parts import (
     VolumeResourceRequirements,
 )
 from kvtui.api.meta import LabelSelector, Resource
-from kvtui.api.wire import INT32, REQUIRED, Time, Wire, named, one_of
+from kvtui.api.wire import INT32, REQUIRED, Time, Wire, named, one_of, schema
 
 
 class DataVolumeCheckpoint(Wire, frozen=True):
@@ -153,7 +153,7 @@ class DataVolumeSpec(Wire, frozen=True):
     """Data volume spec."""
 
     checkpoints: list[DataVolumeCheckpoint] = []
-    content_type: str | None = None
+    content_type: Annotated[str | None, schema(enum=["kubevirt", "archive"])] = None
     final_checkpoint: bool | None = None
     preallocation: bool | None = None
     priority_class_name: str | None = None

@@ -5,10 +5,10 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.meta import LabelSelector
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, Quantity, Wire, list_map, one_of
+from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, IntOrString, Quantity, Wire, list_map, one_of
 
 
 class NodeSelectorRequirement(Wire, frozen=True):
@@ -129,7 +129,7 @@ class HTTPGetAction(Wire, frozen=True):
     host: str | None = None
     http_headers: Annotated[list[HTTPHeader], ATOMIC] = []
     path: str | None = None
-    port: Annotated[Any, REQUIRED] = None
+    port: Annotated[IntOrString | None, REQUIRED] = None
     scheme: Annotated[str | None, one_of("HTTP", "HTTPS")] = None
 
 
@@ -203,7 +203,7 @@ class TCPSocketAction(Wire, frozen=True):
     """TCP socket action."""
 
     host: str | None = None
-    port: Annotated[Any, REQUIRED] = None
+    port: Annotated[IntOrString | None, REQUIRED] = None
 
 
 class Toleration(Wire, frozen=True):

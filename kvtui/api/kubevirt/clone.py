@@ -10,7 +10,7 @@ from typing import Annotated
 from kvtui.api.core.parts import TypedLocalObjectReference
 from kvtui.api.kubevirt.snapshot import Condition
 from kvtui.api.meta import Resource
-from kvtui.api.wire import ATOMIC, REQUIRED, Time, Wire, named
+from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, Time, Wire, named
 
 
 class VirtualMachineCloneTemplateFilters(Wire, frozen=True):
@@ -38,7 +38,7 @@ class VirtualMachineCloneStatus(Wire, frozen=True):
     """Virtual machine clone status."""
 
     conditions: Annotated[list[Condition], ATOMIC] = []
-    creation_time: Time | None = None
+    creation_time: Annotated[Time | None, NULLABLE] = None
     phase: str | None = None
     restore_name: str | None = None
     snapshot_name: str | None = None

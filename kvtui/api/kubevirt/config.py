@@ -5,11 +5,25 @@ Source: kubevirt.io/api/core/v1, KubeVirtConfiguration.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.core.parts import Affinity, LocalObjectReference, Toleration
 from kvtui.api.meta import LabelSelector, Resource
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, SET, Quantity, Wire, list_map, named, one_of
+from kvtui.api.wire import (
+    ATOMIC,
+    INT32,
+    INT64,
+    NULLABLE,
+    REQUIRED,
+    SET,
+    Quantity,
+    Time,
+    Wire,
+    list_map,
+    named,
+    one_of,
+    schema,
+)
 
 
 class CertConfig(Wire, frozen=True):
@@ -166,9 +180,9 @@ class KSMConfiguration(Wire, frozen=True):
 class LiveUpdateConfiguration(Wire, frozen=True):
     """Live update configuration."""
 
-    max_cpu_sockets: Annotated[int | None, INT64] = None
+    max_cpu_sockets: Annotated[int | None, INT32] = None
     max_guest: Quantity | None = None
-    max_hotplug_ratio: Annotated[int | None, INT64] = None
+    max_hotplug_ratio: Annotated[int | None, INT32] = None
 
 
 class NodeMediatedDeviceTypesConfig(Wire, frozen=True):
@@ -198,11 +212,11 @@ class MigrationConfiguration(Wire, frozen=True):
     completion_timeout_per_gi_b: Annotated[int | None, INT64] = None
     disable_tls: bool | None = named("disableTLS", None)
     match_se_linux_level_on_migration: bool | None = named("matchSELinuxLevelOnMigration", None)
-    max_downtime_ms: Annotated[int | None, INT64] = None
+    max_downtime_ms: Annotated[int | None, INT64, schema(minimum=1, maximum=2000000)] = None
     network: str | None = None
     node_drain_taint_key: str | None = None
-    parallel_migrations_per_cluster: Annotated[int | None, INT64] = None
-    parallel_outbound_migrations_per_node: Annotated[int | None, INT64] = None
+    parallel_migrations_per_cluster: Annotated[int | None, INT32] = None
+    parallel_outbound_migrations_per_node: Annotated[int | None, INT32] = None
     progress_timeout: Annotated[int | None, INT64] = None
     unsafe_migration_override: bool | None = None
     utility_volumes_timeout: Annotated[int | None, INT64] = None
@@ -375,7 +389,7 @@ class KubeVirtConfiguration(Wire, frozen=True):
     live_update_configuration: LiveUpdateConfiguration | None = None
     machine_type: str | None = None
     mediated_devices_configuration: MediatedDevicesConfiguration | None = None
-    mem_balloon_stats_period: Annotated[int | None, INT64] = None
+    mem_balloon_stats_period: Annotated[int | None, INT32] = None
     migrations: MigrationConfiguration | None = None
     min_cpu_model: str | None = named("minCPUModel", None)
     network: NetworkConfiguration | None = None
@@ -471,8 +485,8 @@ class KubeVirtSpec(Wire, frozen=True):
 class KubeVirtCondition(Wire, frozen=True):
     """Kube virt condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, Quantity, Wire, named, one_of
+from kvtui.api.wire import ATOMIC, INT32, PRESERVE, REQUIRED, Quantity, Wire, named, one_of, schema
 
 
 class Chassis(Wire, frozen=True):
@@ -104,16 +104,16 @@ class Realtime(Wire, frozen=True):
 class CPU(Wire, frozen=True):
     """CPU."""
 
-    cores: Annotated[int | None, INT64] = None
+    cores: Annotated[int | None, INT32] = None
     dedicated_cpu_placement: bool | None = None
     features: list[CPUFeature] = []
     isolate_emulator_thread: bool | None = None
-    max_sockets: Annotated[int | None, INT64] = None
+    max_sockets: Annotated[int | None, INT32] = None
     model: str | None = None
     numa: NUMA | None = None
     realtime: Realtime | None = None
-    sockets: Annotated[int | None, INT64] = None
-    threads: Annotated[int | None, INT64] = None
+    sockets: Annotated[int | None, INT32] = None
+    threads: Annotated[int | None, INT32] = None
 
 
 class ClientPassthroughDevices(Wire, frozen=True):
@@ -393,13 +393,13 @@ class Devices(Wire, frozen=True):
     block_multi_queue: bool | None = None
     client_passthrough: ClientPassthroughDevices | None = None
     disable_hotplug: bool | None = None
-    disks: list[Disk] = []
+    disks: Annotated[list[Disk], schema(maxItems=256)] = []
     downward_metrics: DownwardMetrics | None = None
     filesystems: Annotated[list[Filesystem], ATOMIC] = []
     gpus: Annotated[list[GPU], ATOMIC] = []
     host_devices: Annotated[list[HostDevice], ATOMIC] = []
     inputs: list[Input] = []
-    interfaces: list[Interface] = []
+    interfaces: Annotated[list[Interface], schema(maxItems=256)] = []
     log_serial_console: bool | None = None
     network_interface_multiqueue: bool | None = None
     panic_devices: list[PanicDevice] = []
@@ -422,7 +422,7 @@ class FeatureSpinlocks(Wire, frozen=True):
     """Feature spinlocks."""
 
     enabled: bool | None = None
-    spinlocks: Annotated[int | None, INT64] = None
+    spinlocks: Annotated[int | None, INT32] = None
 
 
 class SyNICTimer(Wire, frozen=True):
@@ -547,7 +547,7 @@ class Firmware(Wire, frozen=True):
 class DiskIOThreads(Wire, frozen=True):
     """Disk IO threads."""
 
-    supplemental_pool_thread_count: Annotated[int | None, INT64] = None
+    supplemental_pool_thread_count: Annotated[int | None, INT32] = None
 
 
 class SEVAttestation(Wire, frozen=True):
@@ -601,7 +601,7 @@ class ReservedOverhead(Wire, frozen=True):
     """Reserved overhead."""
 
     added_overhead: Quantity | None = None
-    mem_lock: str | None = None
+    mem_lock: Annotated[str | None, schema(enum=["NotRequired", "Required"])] = None
 
 
 class Memory(Wire, frozen=True):
@@ -625,7 +625,7 @@ class DomainSpec(Wire, frozen=True):
     """Domain spec."""
 
     chassis: Chassis | None = None
-    clock: Clock | None = None
+    clock: Annotated[Clock | None, PRESERVE] = None
     cpu: CPU | None = None
     devices: Annotated[Devices, REQUIRED] = Devices()
     features: Features | None = None
@@ -635,5 +635,5 @@ class DomainSpec(Wire, frozen=True):
     launch_security: LaunchSecurity | None = None
     machine: Machine | None = None
     memory: Memory | None = None
-    reboot_policy: str | None = None
+    reboot_policy: Annotated[str | None, schema(enum=["Reboot", "Terminate"])] = None
     resources: ResourceRequirements | None = None

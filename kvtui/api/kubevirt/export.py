@@ -5,11 +5,11 @@ Source: kubevirt.io/api/export/v1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.core.parts import TypedLocalObjectReference
 from kvtui.api.meta import Resource
-from kvtui.api.wire import ATOMIC, REQUIRED, Time, Wire, list_map
+from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, Time, Wire, list_map
 
 
 class VirtualMachineExportSpec(Wire, frozen=True):
@@ -23,8 +23,8 @@ class VirtualMachineExportSpec(Wire, frozen=True):
 class Condition(Wire, frozen=True):
     """Condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""

@@ -37,9 +37,9 @@ class CPUInstancetype(Wire, frozen=True):
     """CPU instancetype."""
 
     dedicated_cpu_placement: bool | None = named("dedicatedCPUPlacement", None)
-    guest: Annotated[int, REQUIRED, INT64] = 0
+    guest: Annotated[int, REQUIRED, INT32] = 0
     isolate_emulator_thread: bool | None = None
-    max_sockets: Annotated[int | None, INT64] = None
+    max_sockets: Annotated[int | None, INT32] = None
     model: str | None = None
     numa: NUMA | None = None
     realtime: Realtime | None = None
@@ -93,7 +93,7 @@ class SpreadOptions(Wire, frozen=True):
     """Spread options."""
 
     across: str | None = None
-    ratio: Annotated[int | None, INT64] = None
+    ratio: Annotated[int | None, INT32] = None
 
 
 class CPUPreferences(Wire, frozen=True):
@@ -165,7 +165,7 @@ class MachinePreferences(Wire, frozen=True):
 class CPUPreferenceRequirement(Wire, frozen=True):
     """CPU preference requirement."""
 
-    guest: Annotated[int, REQUIRED, INT64] = 0
+    guest: Annotated[int, REQUIRED, INT32] = 0
 
 
 class MemoryPreferenceRequirement(Wire, frozen=True):
@@ -198,7 +198,7 @@ class VirtualMachinePreferenceSpec(Wire, frozen=True):
     features: FeaturePreferences | None = None
     firmware: FirmwarePreferences | None = None
     machine: MachinePreferences | None = None
-    prefer_spread_socket_to_core_ratio: Annotated[int | None, INT64] = None
+    prefer_spread_socket_to_core_ratio: Annotated[int | None, INT32] = None
     preferred_architecture: str | None = None
     preferred_launch_security: LaunchSecurity | None = None
     preferred_subdomain: str | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from kvtui.api.kubevirt.vmi import ExperimentalMigrationOptions, VirtualMachineInstanceMigrationState
 from kvtui.api.meta import Resource
-from kvtui.api.wire import ATOMIC, INT64, REQUIRED, Quantity, Time, Wire, named
+from kvtui.api.wire import ATOMIC, INT64, NULLABLE, REQUIRED, Quantity, Time, Wire, named, schema
 
 
 class VirtualMachineInstanceMigrationTarget(Wire, frozen=True):
@@ -38,8 +38,8 @@ class VirtualMachineInstanceMigrationSpec(Wire, frozen=True):
 class VirtualMachineInstanceMigrationCondition(Wire, frozen=True):
     """Virtual machine instance migration condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""
@@ -86,7 +86,7 @@ class MigrationPolicySpec(Wire, frozen=True):
     bandwidth_per_migration: Quantity | None = None
     completion_timeout_per_gi_b: Annotated[int | None, INT64] = None
     experimental: ExperimentalMigrationOptions | None = None
-    max_downtime_ms: Annotated[int | None, INT64] = None
+    max_downtime_ms: Annotated[int | None, INT64, schema(minimum=1, maximum=2000000)] = None
     selectors: Annotated[Selectors | None, REQUIRED] = None
 
 

@@ -5,12 +5,12 @@ Source: kubevirt.io/api/pool/v1beta1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.core.parts import NodeSelectorRequirement
 from kvtui.api.kubevirt.vm import VirtualMachineSpec
 from kvtui.api.meta import LabelSelector, ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, IntOrString, Wire
+from kvtui.api.wire import ATOMIC, INT32, INT64, NULLABLE, REQUIRED, IntOrString, Time, Wire
 
 
 class VirtualMachinePoolAutohealingStrategy(Wire, frozen=True):
@@ -108,8 +108,8 @@ class VirtualMachinePoolSpec(Wire, frozen=True):
 class VirtualMachinePoolCondition(Wire, frozen=True):
     """Virtual machine pool condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""

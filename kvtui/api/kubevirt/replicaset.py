@@ -5,11 +5,11 @@ Source: kubevirt.io/api/core/v1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceTemplateSpec
 from kvtui.api.meta import LabelSelector, Resource
-from kvtui.api.wire import INT32, REQUIRED, Wire
+from kvtui.api.wire import INT32, NULLABLE, REQUIRED, Time, Wire
 
 
 class VirtualMachineInstanceReplicaSetSpec(Wire, frozen=True):
@@ -24,8 +24,8 @@ class VirtualMachineInstanceReplicaSetSpec(Wire, frozen=True):
 class VirtualMachineInstanceReplicaSetCondition(Wire, frozen=True):
     """Virtual machine instance replica set condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""

@@ -5,12 +5,12 @@ Source: kubevirt.io/api/snapshot/v1beta1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.core.parts import PersistentVolumeClaimSpec, TypedLocalObjectReference
 from kvtui.api.kubevirt.vm import VirtualMachineSpec, VirtualMachineStatus
 from kvtui.api.meta import ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, REQUIRED, SET, Time, Wire, named
+from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, SET, Time, Wire, named
 
 
 class VirtualMachineSnapshotSpec(Wire, frozen=True):
@@ -24,8 +24,8 @@ class VirtualMachineSnapshotSpec(Wire, frozen=True):
 class Condition(Wire, frozen=True):
     """Condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""
@@ -57,7 +57,7 @@ class VirtualMachineSnapshotStatus(Wire, frozen=True):
     """Virtual machine snapshot status."""
 
     conditions: Annotated[list[Condition], ATOMIC] = []
-    creation_time: Time | None = None
+    creation_time: Annotated[Time | None, NULLABLE] = None
     error: Error | None = None
     indications: Annotated[list[str], SET] = []
     phase: str | None = None
@@ -115,7 +115,7 @@ class VirtualMachineSnapshotContentSpec(Wire, frozen=True):
 class VolumeSnapshotStatus(Wire, frozen=True):
     """Volume snapshot status."""
 
-    creation_time: Time | None = None
+    creation_time: Annotated[Time | None, NULLABLE] = None
     error: Error | None = None
     ready_to_use: bool | None = None
     volume_snapshot_name: Annotated[str, REQUIRED] = ""
@@ -124,7 +124,7 @@ class VolumeSnapshotStatus(Wire, frozen=True):
 class VirtualMachineSnapshotContentStatus(Wire, frozen=True):
     """Virtual machine snapshot content status."""
 
-    creation_time: Time | None = None
+    creation_time: Annotated[Time | None, NULLABLE] = None
     error: Error | None = None
     ready_to_use: bool | None = None
     volume_snapshot_status: Annotated[list[VolumeSnapshotStatus], ATOMIC] = []

@@ -11,7 +11,7 @@ from kvtui.api.core.parts import TypedObjectReference
 from kvtui.api.kubevirt.backup import BackupVolumeInfo
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceGuestOSInfo
 from kvtui.api.meta import LabelSelector
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, Time, Wire, named
+from kvtui.api.wire import ATOMIC, INT32, INT64, NULLABLE, REQUIRED, Time, Wire, named
 
 
 class EvacuateCancelOptions(Wire, frozen=True):
@@ -192,7 +192,7 @@ class VirtualMachineInstanceGuestAgentInfo(Wire, frozen=True):
 class BackupCheckpoint(Wire, frozen=True):
     """Backup checkpoint."""
 
-    creation_time: Time | None = None
+    creation_time: Annotated[Time | None, NULLABLE] = None
     name: str | None = None
     volumes: Annotated[list[BackupVolumeInfo], ATOMIC] = []
 

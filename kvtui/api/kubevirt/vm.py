@@ -5,7 +5,7 @@ Source: kubevirt.io/api/core/v1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.cdi.datavolume import DataVolumeSpec
 from kvtui.api.kubevirt.domain import Disk
@@ -17,7 +17,7 @@ from kvtui.api.kubevirt.vmi import (
     VirtualMachineInstanceTemplateSpec,
 )
 from kvtui.api.meta import ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, Time, Wire, named
+from kvtui.api.wire import ATOMIC, INT32, INT64, NULLABLE, REQUIRED, Time, Wire, named, schema
 
 
 class DataVolumeTemplateDummyStatus(Wire, frozen=True):
@@ -69,8 +69,8 @@ class VirtualMachineSpec(Wire, frozen=True):
 class VirtualMachineCondition(Wire, frozen=True):
     """Virtual machine condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""
@@ -182,7 +182,7 @@ class VirtualMachineStatus(Wire, frozen=True):
     memory_dump_request: VirtualMachineMemoryDumpRequest | None = None
     observed_generation: Annotated[int | None, INT64] = None
     preference_ref: InstancetypeStatusRef | None = None
-    printable_status: str | None = None
+    printable_status: Annotated[str | None, schema(default="Stopped")] = None
     ready: bool | None = None
     restore_in_progress: str | None = None
     run_strategy: str | None = None

@@ -5,7 +5,7 @@ Source: kubevirt.io/api/core/v1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvtui.api.core.parts import (
     Affinity,
@@ -21,7 +21,23 @@ from kvtui.api.core.parts import (
 )
 from kvtui.api.kubevirt.domain import DomainSpec, Machine
 from kvtui.api.meta import LabelSelector, ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, INT32, INT64, REQUIRED, SET, Quantity, Time, Wire, list_map, named, one_of
+from kvtui.api.wire import (
+    ATOMIC,
+    INT32,
+    INT64,
+    NULLABLE,
+    REQUIRED,
+    SET,
+    Quantity,
+    Time,
+    Wire,
+    list_map,
+    named,
+    one_of,
+    schema,
+)
+
+UP_TO_256 = schema(maxItems=256)
 
 
 class ConfigDriveSSHPublicKeyAccessCredentialPropagation(Wire, frozen=True):
@@ -206,8 +222,25 @@ class ContainerDiskSource(Wire, frozen=True):
 class ContainerPathVolumeSource(Wire, frozen=True):
     """Container path volume source."""
 
-    path: Annotated[str, REQUIRED] = ""
-    read_only: bool | None = None
+    path: Annotated[
+        str,
+        REQUIRED,
+        schema(
+            minLength=1,
+            maxLength=4096,
+            x_kubernetes_validations=[
+                {"rule": "self.startsWith('/')", "message": "path must be absolute"},
+                {
+                    "rule": "self != '..' && !self.contains('/../') && !self.endsWith('/..')",
+                    "message": "path must not contain '..'",
+                },
+            ],
+        ),
+    ] = ""
+    read_only: Annotated[
+        bool | None,
+        schema(default=True, x_kubernetes_validations=[{"rule": "self", "message": "readOnly must be true"}]),
+    ] = None
 
 
 class DataVolumeSource(Wire, frozen=True):
@@ -311,7 +344,7 @@ class Volume(Wire, frozen=True):
 class VirtualMachineInstanceSpec(Wire, frozen=True):
     """Virtual machine instance spec."""
 
-    access_credentials: Annotated[list[AccessCredential], ATOMIC] = []
+    access_credentials: Annotated[list[AccessCredential], ATOMIC, UP_TO_256] = []
     affinity: Affinity | None = None
     architecture: str | None = None
     dns_config: PodDNSConfig | None = None
@@ -320,7 +353,7 @@ class VirtualMachineInstanceSpec(Wire, frozen=True):
     eviction_strategy: str | None = None
     hostname: str | None = None
     liveness_probe: Probe | None = None
-    networks: list[Network] = []
+    networks: Annotated[list[Network], UP_TO_256] = []
     node_selector: dict[str, str] = {}
     priority_class_name: str | None = None
     readiness_probe: Probe | None = None
@@ -334,8 +367,8 @@ class VirtualMachineInstanceSpec(Wire, frozen=True):
     topology_spread_constraints: Annotated[
         list[TopologySpreadConstraint], list_map("topologyKey", "whenUnsatisfiable")
     ] = []
-    utility_volumes: Annotated[list[UtilityVolume], list_map("name")] = []
-    volumes: list[Volume] = []
+    utility_volumes: Annotated[list[UtilityVolume], list_map("name"), UP_TO_256] = []
+    volumes: Annotated[list[Volume], UP_TO_256] = []
 
 
 class VirtualMachineInstanceTemplateSpec(Wire, frozen=True):
@@ -375,8 +408,8 @@ class ChangedBlockTrackingStatus(Wire, frozen=True):
 class VirtualMachineInstanceCondition(Wire, frozen=True):
     """Virtual machine instance condition."""
 
-    last_probe_time: Any = None
-    last_transition_time: Any = None
+    last_probe_time: Annotated[Time | None, NULLABLE] = None
+    last_transition_time: Annotated[Time | None, NULLABLE] = None
     message: str | None = None
     reason: str | None = None
     status: Annotated[str, REQUIRED] = ""
@@ -386,9 +419,9 @@ class VirtualMachineInstanceCondition(Wire, frozen=True):
 class CPUTopology(Wire, frozen=True):
     """CPU topology."""
 
-    cores: Annotated[int | None, INT64] = None
-    sockets: Annotated[int | None, INT64] = None
-    threads: Annotated[int | None, INT64] = None
+    cores: Annotated[int | None, INT32] = None
+    sockets: Annotated[int | None, INT32] = None
+    threads: Annotated[int | None, INT32] = None
 
 
 class VirtualMachineInstanceGuestOSInfo(Wire, frozen=True):
@@ -491,7 +524,7 @@ class StallDetectorOptions(Wire, frozen=True):
 class ExperimentalMigrationOptions(Wire, frozen=True):
     """Experimental migration options."""
 
-    compression: str | None = None
+    compression: Annotated[str | None, schema(enum=["none", "zstd"])] = None
     downtime_tuning: DowntimeTuningOptions | None = None
     stall_detector: StallDetectorOptions | None = None
 
@@ -507,11 +540,11 @@ class VMIMConfigurationOptions(Wire, frozen=True):
     disable_tls: bool | None = named("disableTLS", None)
     experimental: ExperimentalMigrationOptions | None = None
     match_se_linux_level_on_migration: bool | None = named("matchSELinuxLevelOnMigration", None)
-    max_downtime_ms: Annotated[int | None, INT64] = None
+    max_downtime_ms: Annotated[int | None, INT64, schema(minimum=1, maximum=2000000)] = None
     network: str | None = None
     node_drain_taint_key: str | None = None
-    parallel_migrations_per_cluster: Annotated[int | None, INT64] = None
-    parallel_outbound_migrations_per_node: Annotated[int | None, INT64] = None
+    parallel_migrations_per_cluster: Annotated[int | None, INT32] = None
+    parallel_outbound_migrations_per_node: Annotated[int | None, INT32] = None
     progress_timeout: Annotated[int | None, INT64] = None
     unsafe_migration_override: bool | None = None
     utility_volumes_timeout: Annotated[int | None, INT64] = None
