@@ -41,3 +41,29 @@ class ControlLoopSettings:
     """Keys that one controller handles at the same time."""
     event_burst: int = 256
     """Events that may wait to be written; more are dropped, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """The controllers' process."""
+
+    loop: ControlLoopSettings = ControlLoopSettings()
+    """Informers, queues and workers of every controller."""
+    metrics_host: str = "127.0.0.1"
+    """Where metrics are served."""
+    metrics_port: int | None = None
+    """None or 0 serves no metrics."""
+    install_namespace: str = "kubevirt"
+    """Where the KubeVirt object is and our own leases live."""
+    start_backoff_step: float = 10.0
+    """A VM that fails to start n times in a row waits n² of these, in seconds."""
+    start_backoff_max: float = 300.0
+    """Longest such wait."""
+    node_grace: float = 40.0
+    """A node whose lease was not renewed for so long is not ready."""
+    heartbeat_timeout: float = 300.0
+    """A node whose KubeVirt heartbeat is older gets no more VMs."""
+    node_recheck: float = 60.0
+    """How often heartbeats are looked at without a change."""
+    terminated_pods: int = 500
+    """Finished Pods without a living owner that are kept; the oldest beyond are removed."""

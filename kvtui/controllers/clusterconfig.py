@@ -1,0 +1,139 @@
+"""The KubeVirt custom resource as live configuration: every look reads the informer, so a change counts at once.
+
+Where an object cannot be understood the informer keeps the last good one in force.
+
+Source: kubevirt pkg/virt-config (defaults of configuration and feature gates); control plane facts 9 and 12.
+"""
+
+from __future__ import annotations
+
+import enum
+from decimal import Decimal, InvalidOperation
+
+from kvtui.api.kubevirt.config import (
+    DeveloperConfiguration,
+    KubeVirt,
+    KubeVirtConfiguration,
+    MigrationConfiguration,
+    NetworkConfiguration,
+)
+from kvtui.controlloop.informer import Informer
+
+DEFAULT_ARCHITECTURE = "amd64"
+CPU_ALLOCATION_RATIO = 10
+MEMORY_OVERCOMMIT = 100
+EMULATION_ACCEPTED = "useEmulation"
+
+
+class GateState(enum.Enum):
+    """How mature a feature gate is; decides what holds when nobody mentions it."""
+
+    GA = enum.auto()
+    BETA = enum.auto()
+    ALPHA = enum.auto()
+    DEPRECATED = enum.auto()
+    DISCONTINUED = enum.auto()
+
+
+def _table() -> dict[str, GateState]:
+    names = {
+        GateState.GA: "LiveMigration SRIOVLiveMigration NonRoot PSA CPUNodeDiscovery NUMA "
+        "CommonInstancetypesDeploymentGate GPU HotplugNICs BochsDisplayForEFIGuests VMLiveUpdateFeatures "
+        "NetworkBindingPlugins DynamicPodInterfaceNaming VolumesUpdateStrategy VolumeMigration "
+        "DisableCustomSELinuxPolicy AutoResourceLimitsGate ClusterProfiler VMPersistentState VMExport "
+        "InstancetypeReferencePolicy EnableVirtioFsConfigVolumes ExpandDisks PanicDevices LiveUpdateNADRef "
+        "VideoConfig SecureExecution MigrationPriorityQueue VmiMemoryOverheadReport LibvirtHooksServerAndClient",
+        GateState.BETA: "ImageVolume Snapshot WorkloadEncryptionSEV KubevirtSeccompProfile NodeRestriction "
+        "GPUsWithDRA HostDevicesWithDRA DeclarativeHotplugVolumes DecentralizedLiveMigration PasstBinding "
+        "PodSecondaryInterfaceNamingUpgrade ExternalNetResourceInjection RebootPolicy Template "
+        "OptOutRoleAggregation",
+        GateState.ALPHA: "CPUManager ExperimentalIgnitionSupport HypervStrictCheck Sidecar HostDevices HostDisk "
+        "DownwardMetrics Root WorkloadEncryptionTDX VSOCK AlignCPUs EnableVirtioFsStorageVolumes "
+        "PCINUMAAwareTopology NetworkDevicesWithDRA ObjectGraph UtilityVolumes ConfigurableHypervisor "
+        "IncrementalBackup ContainerPathVolumes ReservedOverheadMemlock VGPULiveMigration VMStatsCollector "
+        "OCIExport Plugins GraceIOVirtualization IOMMUFD FirmwareAutoSelection MigrationStallDetection "
+        "MigrationDowntimeTuning CrossArchitectureVirtualization PortRangesSpec PersistentReservation",
+        GateState.DEPRECATED: "HotplugVolumes DockerSELinuxMCSWorkaround MultiArchitecture DisableMDEVConfiguration",
+        GateState.DISCONTINUED: "ExperimentalVirtiofsSupport Passt Macvtap PasstIPStackMigration",
+    }
+    return {name: state for state, text in names.items() for name in text.split()}
+
+
+GATES = _table()
+
+
+def gate_enabled(developer: DeveloperConfiguration, name: str) -> bool:
+    """GA is on; then what is listed as on, then what is listed as off; then Beta is on and the rest off."""
+    state = GATES.get(name)
+    if state is None or state is GateState.DISCONTINUED:
+        return False
+    if state is GateState.GA or name in developer.feature_gates:
+        return True
+    return state is GateState.BETA and name not in developer.disabled_feature_gates
+
+
+class ClusterConfig:
+    """Read access with defaults filled in. Cheap: two attribute look-ups per question."""
+
+    def __init__(self, informer: Informer[KubeVirt]) -> None:
+        self._informer = informer
+
+    @property
+    def kubevirt(self) -> KubeVirt | None:
+        """The one that counts: the oldest, by name when equally old; None before it exists."""
+        found = list(self._informer.all())
+        if not found:
+            return None
+        return min(
+            found, key=lambda kv: (kv.metadata.creation_timestamp or "", kv.metadata.namespace, kv.metadata.name)
+        )
+
+    @property
+    def configuration(self) -> KubeVirtConfiguration:
+        kubevirt = self.kubevirt
+        return (kubevirt.spec.configuration if kubevirt else None) or KubeVirtConfiguration()
+
+    @property
+    def developer(self) -> DeveloperConfiguration:
+        return self.configuration.developer_configuration or DeveloperConfiguration()
+
+    @property
+    def network(self) -> NetworkConfiguration:
+        return self.configuration.network or NetworkConfiguration()
+
+    @property
+    def migrations(self) -> MigrationConfiguration:
+        return self.configuration.migrations or MigrationConfiguration()
+
+    def gate(self, name: str) -> bool:
+        return gate_enabled(self.developer, name)
+
+    @property
+    def live_update(self) -> bool:
+        """Whether changes of a running VM's template are rolled out at once."""
+        return (self.configuration.vm_rollout_strategy or "LiveUpdate") == "LiveUpdate"
+
+    @property
+    def use_emulation(self) -> bool:
+        return bool(self.developer.use_emulation)
+
+    @property
+    def architecture(self) -> str:
+        """For VMIs that name none."""
+        settings = self.configuration.architecture_configuration
+        kubevirt = self.kubevirt
+        observed = kubevirt.status.default_architecture if kubevirt and kubevirt.status else None
+        return (settings.default_architecture if settings else None) or observed or DEFAULT_ARCHITECTURE
+
+    @property
+    def overhead_ratio(self) -> Decimal | None:
+        """additionalGuestMemoryOverheadRatio; None when unset or not a number."""
+        text = self.configuration.additional_guest_memory_overhead_ratio
+        try:
+            return Decimal(text) if text else None
+        except InvalidOperation:
+            return None
+
+    @property
+    def eviction_strategy(self) -> str:
+        return self.configuration.eviction_strategy or "None"
