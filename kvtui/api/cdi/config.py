@@ -161,7 +161,7 @@ class CDI(Resource, frozen=True):
     """CDI."""
 
     spec: Annotated[CDISpec, REQUIRED] = CDISpec()
-    status: CDIStatus | None = None
+    status: CDIStatus = CDIStatus()
 
 
 class CDIConfigStatus(Wire, frozen=True):
@@ -181,4 +181,4 @@ class CDIConfig(Resource, frozen=True):
     """CDI config."""
 
     spec: Annotated[CDIConfigSpec, REQUIRED] = CDIConfigSpec()
-    status: CDIConfigStatus | None = None
+    status: CDIConfigStatus = CDIConfigStatus()

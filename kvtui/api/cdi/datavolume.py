@@ -189,4 +189,4 @@ class DataVolume(Resource, frozen=True):
     """Data volume."""
 
     spec: Annotated[DataVolumeSpec, REQUIRED] = DataVolumeSpec()
-    status: DataVolumeStatus | None = None
+    status: DataVolumeStatus = DataVolumeStatus()

@@ -55,7 +55,7 @@ class DataSource(Resource, frozen=True):
     """Data source."""
 
     spec: Annotated[DataSourceSpec, REQUIRED] = DataSourceSpec()
-    status: DataSourceStatus | None = None
+    status: DataSourceStatus = DataSourceStatus()
 
 
 class DataImportCronSpec(Wire, frozen=True):
@@ -103,7 +103,7 @@ class DataImportCron(Resource, frozen=True):
     """Data import cron."""
 
     spec: Annotated[DataImportCronSpec, REQUIRED] = DataImportCronSpec()
-    status: DataImportCronStatus | None = None
+    status: DataImportCronStatus = DataImportCronStatus()
 
 
 class UploadTokenRequestSpec(Wire, frozen=True):

@@ -47,4 +47,4 @@ class VirtualMachineBackup(Resource, frozen=True):
     """Virtual machine backup."""
 
     spec: Annotated[VirtualMachineBackupSpec, REQUIRED] = VirtualMachineBackupSpec()
-    status: VirtualMachineBackupStatus | None = None
+    status: VirtualMachineBackupStatus = VirtualMachineBackupStatus()

@@ -49,4 +49,4 @@ class VirtualMachineClone(Resource, frozen=True):
     """Virtual machine clone."""
 
     spec: Annotated[VirtualMachineCloneSpec, REQUIRED] = VirtualMachineCloneSpec()
-    status: VirtualMachineCloneStatus | None = None
+    status: VirtualMachineCloneStatus = VirtualMachineCloneStatus()

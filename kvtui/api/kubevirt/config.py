@@ -529,4 +529,4 @@ class KubeVirt(Resource, frozen=True):
     """Kube virt."""
 
     spec: Annotated[KubeVirtSpec, REQUIRED] = KubeVirtSpec()
-    status: KubeVirtStatus | None = None
+    status: KubeVirtStatus = KubeVirtStatus()

@@ -98,4 +98,4 @@ class VirtualMachineExport(Resource, frozen=True):
     """Virtual machine export."""
 
     spec: Annotated[VirtualMachineExportSpec, REQUIRED] = VirtualMachineExportSpec()
-    status: VirtualMachineExportStatus | None = None
+    status: VirtualMachineExportStatus = VirtualMachineExportStatus()

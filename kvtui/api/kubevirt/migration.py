@@ -67,7 +67,7 @@ class VirtualMachineInstanceMigration(Resource, frozen=True):
     """Virtual machine instance migration."""
 
     spec: Annotated[VirtualMachineInstanceMigrationSpec, REQUIRED] = VirtualMachineInstanceMigrationSpec()
-    status: VirtualMachineInstanceMigrationStatus | None = None
+    status: VirtualMachineInstanceMigrationStatus = VirtualMachineInstanceMigrationStatus()
 
 
 class Selectors(Wire, frozen=True):
@@ -98,4 +98,4 @@ class MigrationPolicy(Resource, frozen=True):
     """Migration policy."""
 
     spec: Annotated[MigrationPolicySpec, REQUIRED] = MigrationPolicySpec()
-    status: MigrationPolicyStatus | None = None
+    status: MigrationPolicyStatus = MigrationPolicyStatus()

@@ -129,4 +129,4 @@ class VirtualMachinePool(Resource, frozen=True):
     """Virtual machine pool."""
 
     spec: Annotated[VirtualMachinePoolSpec, REQUIRED] = VirtualMachinePoolSpec()
-    status: VirtualMachinePoolStatus | None = None
+    status: VirtualMachinePoolStatus = VirtualMachinePoolStatus()

@@ -18,7 +18,7 @@ class VirtualMachineInstanceReplicaSetSpec(Wire, frozen=True):
     paused: bool | None = None
     replicas: Annotated[int | None, INT32] = None
     selector: Annotated[LabelSelector | None, REQUIRED] = None
-    template: Annotated[VirtualMachineInstanceTemplateSpec | None, REQUIRED] = None
+    template: Annotated[VirtualMachineInstanceTemplateSpec, REQUIRED] = VirtualMachineInstanceTemplateSpec()
 
 
 class VirtualMachineInstanceReplicaSetCondition(Wire, frozen=True):
@@ -45,4 +45,4 @@ class VirtualMachineInstanceReplicaSet(Resource, frozen=True):
     """Virtual machine instance replica set."""
 
     spec: Annotated[VirtualMachineInstanceReplicaSetSpec, REQUIRED] = VirtualMachineInstanceReplicaSetSpec()
-    status: VirtualMachineInstanceReplicaSetStatus | None = None
+    status: VirtualMachineInstanceReplicaSetStatus = VirtualMachineInstanceReplicaSetStatus()

@@ -72,7 +72,7 @@ class VirtualMachineSnapshot(Resource, frozen=True):
     """Virtual machine snapshot."""
 
     spec: Annotated[VirtualMachineSnapshotSpec, REQUIRED] = VirtualMachineSnapshotSpec()
-    status: VirtualMachineSnapshotStatus | None = None
+    status: VirtualMachineSnapshotStatus = VirtualMachineSnapshotStatus()
 
 
 class CapturedVirtualMachine(Wire, frozen=True):
@@ -134,7 +134,7 @@ class VirtualMachineSnapshotContent(Resource, frozen=True):
     """Virtual machine snapshot content."""
 
     spec: Annotated[VirtualMachineSnapshotContentSpec, REQUIRED] = VirtualMachineSnapshotContentSpec()
-    status: VirtualMachineSnapshotContentStatus | None = None
+    status: VirtualMachineSnapshotContentStatus = VirtualMachineSnapshotContentStatus()
 
 
 class VolumeRestoreOverride(Wire, frozen=True):
@@ -181,4 +181,4 @@ class VirtualMachineRestore(Resource, frozen=True):
     """Virtual machine restore."""
 
     spec: Annotated[VirtualMachineRestoreSpec, REQUIRED] = VirtualMachineRestoreSpec()
-    status: VirtualMachineRestoreStatus | None = None
+    status: VirtualMachineRestoreStatus = VirtualMachineRestoreStatus()

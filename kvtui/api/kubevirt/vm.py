@@ -62,7 +62,7 @@ class VirtualMachineSpec(Wire, frozen=True):
     preference: PreferenceMatcher | None = None
     run_strategy: str | None = None
     running: bool | None = None
-    template: Annotated[VirtualMachineInstanceTemplateSpec | None, REQUIRED] = None
+    template: Annotated[VirtualMachineInstanceTemplateSpec, REQUIRED] = VirtualMachineInstanceTemplateSpec()
     update_volumes_strategy: str | None = None
 
 
@@ -198,4 +198,4 @@ class VirtualMachine(Resource, frozen=True):
     """Virtual machine."""
 
     spec: Annotated[VirtualMachineSpec, REQUIRED] = VirtualMachineSpec()
-    status: VirtualMachineStatus | None = None
+    status: VirtualMachineStatus = VirtualMachineStatus()

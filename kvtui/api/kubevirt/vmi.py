@@ -143,7 +143,7 @@ class MultusNetwork(Wire, frozen=True):
 class PodNetwork(Wire, frozen=True):
     """Pod network."""
 
-    vm_i_pv6_network_cidr: str | None = named("vmIPv6NetworkCIDR", None)
+    vm_ipv6_network_cidr: str | None = named("vmIPv6NetworkCIDR", None)
     vm_network_cidr: str | None = named("vmNetworkCIDR", None)
 
 
@@ -374,8 +374,8 @@ class VirtualMachineInstanceSpec(Wire, frozen=True):
 class VirtualMachineInstanceTemplateSpec(Wire, frozen=True):
     """Virtual machine instance template spec."""
 
-    metadata: ObjectMeta | None = None
-    spec: VirtualMachineInstanceSpec | None = None
+    metadata: ObjectMeta = ObjectMeta()
+    spec: VirtualMachineInstanceSpec = VirtualMachineInstanceSpec()
 
 
 class VirtualMachineInstanceBackupVolumeInfo(Wire, frozen=True):
@@ -704,8 +704,8 @@ class VirtualMachineInstanceStatus(Wire, frozen=True):
 class VirtualMachineInstance(Resource, frozen=True):
     """Virtual machine instance."""
 
-    spec: Annotated[VirtualMachineInstanceSpec | None, REQUIRED] = None
-    status: VirtualMachineInstanceStatus | None = None
+    spec: Annotated[VirtualMachineInstanceSpec, REQUIRED] = VirtualMachineInstanceSpec()
+    status: VirtualMachineInstanceStatus = VirtualMachineInstanceStatus()
 
 
 class VirtualMachineInstancePresetSpec(Wire, frozen=True):
@@ -718,4 +718,4 @@ class VirtualMachineInstancePresetSpec(Wire, frozen=True):
 class VirtualMachineInstancePreset(Resource, frozen=True):
     """Virtual machine instance preset."""
 
-    spec: VirtualMachineInstancePresetSpec | None = None
+    spec: VirtualMachineInstancePresetSpec = VirtualMachineInstancePresetSpec()
