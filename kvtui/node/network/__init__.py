@@ -1,0 +1,7 @@
+"""Networks of launchers on one node: CNI gives the pod its NICs, bindings carry them to the guest.
+
+        guest ── tap ── node bridge ── veth │ pod bridge (k6t-eth0) ── NAT or bridging ── eth0 │ ── CNI network
+                        (node namespace)    │            (pod network namespace)              │
+
+Source: kubevirt pkg/network (names, bindings), https://www.cni.dev/docs/spec/.
+"""

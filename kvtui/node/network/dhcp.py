@@ -1,0 +1,112 @@
+"""The DHCP server of one guest interface, as arguments of dnsmasq.
+
+One fixed client per server: with masquerade whoever asks gets the guest's address, with bridge only the known MAC.
+
+Source: kubevirt pkg/network/dhcp; dnsmasq(8).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from kvtui.api.kubevirt.domain import DHCPOptions
+from kvtui.node.network.types import InvalidNetwork, Route
+
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+_DOMAIN = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$")
+_VALUE = re.compile(r"^[\x21-\x2b\x2d-\x7e][\x20-\x2b\x2d-\x7e]{0,199}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What one guest interface is told."""
+
+    interface: str
+    """The bridge on which the server listens."""
+    mac: str
+    address: ipaddress.IPv4Interface
+    router: str = ""
+    address6: ipaddress.IPv6Interface | None = None
+    any_client: bool = False
+    dns: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    """Further static routes."""
+    mtu: int = 1500
+    hostname: str = ""
+
+
+def arguments(lease: Lease, options: DHCPOptions | None = None) -> list[str]:
+    """The command line. Raises InvalidNetwork for options that cannot be expressed."""
+    ip, mask = str(lease.address.ip), str(lease.address.netmask)
+    host = f"{lease.mac},id:*,{ip}"
+    if _NAME.match(lease.hostname):
+        host += f",{lease.hostname}"
+    args = [
+        "dnsmasq",
+        "--conf-file=/dev/null",
+        "--keep-in-foreground",
+        "--port=0",
+        f"--interface={lease.interface}",
+        "--bind-interfaces",
+        "--except-interface=lo",
+        f"--dhcp-range={ip},{ip if lease.any_client else 'static'},{mask},infinite",
+        f"--dhcp-host={host},infinite",
+        f"--dhcp-option=option:router{',' + lease.router if lease.router else ''}",
+        f"--dhcp-option=26,{lease.mtu}",
+        "--dhcp-authoritative",
+        "--leasefile-ro",
+        "--no-ping",
+        "--quiet-dhcp",
+        "--quiet-dhcp6",
+        "--log-facility=/dev/null",
+        "--pid-file=",
+        "--user=root",
+    ]
+    if not lease.any_client:
+        args.append("--dhcp-ignore=tag:!known")
+    v4 = [server for server in lease.dns if ":" not in server]
+    args.append(f"--dhcp-option=option:dns-server{''.join(',' + server for server in v4)}")
+    searches = [s for s in lease.searches if _DOMAIN.match(s)]
+    if searches:
+        args.append("--dhcp-option=option:domain-search," + ",".join(searches))
+        args.append(f"--dhcp-option=option:domain-name,{max(searches, key=len)}")
+    if lease.routes:
+        hops = [part for route in lease.routes for part in (route.destination, route.gateway or "0.0.0.0")]  # noqa: S104
+        args.append("--dhcp-option=option:classless-static-route," + ",".join(hops))
+    if lease.address6 is not None:
+        six = str(lease.address6.ip)
+        args.append(f"--dhcp-range={six},{six},{lease.address6.network.prefixlen},infinite")
+        v6 = [f"[{server}]" for server in lease.dns if ":" in server]
+        if v6:
+            args.append("--dhcp-option=option6:dns-server," + ",".join(v6))
+    return args + _user_options(options)
+
+
+def _user_options(options: DHCPOptions | None) -> list[str]:
+    if options is None:
+        return []
+    args = []
+    if options.tftp_server_name:
+        args.append(f"--dhcp-option=66,{_value(options.tftp_server_name)}")
+    if options.boot_file_name:
+        args.append(f"--dhcp-option=67,{_value(options.boot_file_name)}")
+    if options.ntp_servers:
+        try:
+            servers = [str(ipaddress.IPv4Address(s)) for s in options.ntp_servers]
+        except ValueError as error:
+            raise InvalidNetwork(f"NTP servers must be IPv4 addresses: {error}") from error
+        args.append("--dhcp-option=42," + ",".join(servers))
+    for private in options.private_options:
+        if not 224 <= private.option <= 254:
+            raise InvalidNetwork(f"private DHCP option {private.option} is not between 224 and 254")
+        args.append(f"--dhcp-option={private.option},{_value(private.value)}")
+    return args
+
+
+def _value(text: str) -> str:
+    if not _VALUE.match(text):
+        raise InvalidNetwork(f"DHCP option value {text!r} must be 1 to 200 printable characters without comma")
+    return text
