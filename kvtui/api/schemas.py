@@ -121,6 +121,12 @@ def first_words(type_: type[Wire]) -> str:
     return " ".join(line for line in lines if line and not line.startswith("Source:")).split(" Source: ")[0]
 
 
+def field_text(annotation: Any) -> str:
+    """The text() of a field, or nothing."""
+    _, marks = _split(annotation)
+    return next((mark.extra["description"] for mark in marks if mark.extra and "description" in mark.extra), "")
+
+
 def _object(type_: type[Wire], nested: Nested, metadata: Schema | None) -> Schema:
     properties: dict[str, Schema] = {}
     required: list[str] = []
