@@ -67,3 +67,57 @@ class ControllerSettings:
     """How often heartbeats are looked at without a change."""
     terminated_pods: int = 500
     """Finished Pods without a living owner that are kept; the oldest beyond are removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """The node agent."""
+
+    data: str = ""
+    """Data directory of the engine; the agent's own directory is nodes/<node> in it."""
+    node: str = ""
+    """Name of the Node object."""
+    address: str = "127.0.0.1"
+    """The node's InternalIP: where the API server and other agents reach this one."""
+    port: int = 0
+    """Of the agent's HTTPS endpoint; 0 picks a free one."""
+    libvirt_uri: str = "qemu:///system"
+    certificate: str = ""
+    """PEM file of the agent's serving and peer certificate."""
+    key: str = ""
+    authority: str = ""
+    """PEM file of the authority that signs certificates of API server and agents."""
+    run_directory: str = ""
+    """Where QEMU finds VM files; empty derives a short path below /run from the data directory."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Further labels of the Node object."""
+    kvm: bool = False
+    """The probe found that KVM runs guests."""
+    kvm_reason: str = ""
+    """Why it does not."""
+    allow_emulation: bool = True
+    """Guests may be emulated where the cluster's configuration does not say."""
+    parallel_starts: int = 0
+    """Domains that start at the same time; 0 is the number of cores."""
+    lease_duration: int = 40
+    """Seconds after which an agent that does not renew counts as lost."""
+    lease_renew: float = 10.0
+    heartbeat: float = 60.0
+    """Seconds between the heartbeat annotations on the Node."""
+    relabel: float = 180.0
+    resync: float = 60.0
+    """Seconds after which a VMI is looked at although nothing happened."""
+    signal_every: float = 5.0
+    """Seconds between the requests to a guest to shut down."""
+    agent_grace: float = 240.0
+    """Seconds that a guest may take to appear after its launcher is ready."""
+    pull_backoff: float = 10.0
+    """First pause after an image could not be pulled; doubles up to five minutes."""
+    console_log: int = 4 * 2**20
+    """Bytes of serial output that are kept for each VM."""
+    console_replay: int = 64 * 2**10
+    """Bytes that a new viewer sees of what was printed before."""
+    memory_reserve: int = 512 * 2**20
+    """Bytes that are not offered to VMs."""
+    image_cache: int = 20 * 2**30
+    """Bytes of containerDisk images that are kept although no VM uses them."""

@@ -1,0 +1,513 @@
+"""libvirt behind the hypervisor protocol: one connection that is kept, and each call in a bounded pool of threads.
+
+Connection errors are told apart from answers by asking whether the connection is alive; "no domain" is an answer.
+After the daemon came back all handles are dropped, events are registered anew and subscribers are told to list again.
+
+Source: https://libvirt.org/html/libvirt-libvirt-host.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from xml.etree import ElementTree as ET
+
+import libvirt
+import libvirt_qemu
+import structlog
+
+from kvtui.controlloop.backoff import Backoff
+from kvtui.errors import KvtuiError, Unreachable
+from kvtui.node import libvirt_events, owner
+from kvtui.node.hypervisor import (
+    Affect,
+    ConnectionChanged,
+    DiskError,
+    DomainId,
+    DomainStatus,
+    Event,
+    EventHandler,
+    JobStats,
+    MigrateRequest,
+    NodeFacts,
+    OwnedDomain,
+    Owner,
+    Screenshot,
+    ShutdownMode,
+    Unsubscribe,
+    XmlKind,
+)
+from kvtui.node.libvirt_threads import Lane, Threads, start_event_loop, translate
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+SHORT = 15.0
+"""Seconds for a call that only reads or flips a state."""
+MODIFY = 120.0
+"""Seconds for define, start, destroy and device changes; a start under load takes long."""
+OPEN = 20.0
+"""Seconds for opening a connection: a cold daemon probes its emulators first."""
+ALIVE_EVERY = 10.0
+SETTLE = 1.0
+"""Seconds after a daemon's restart in which it still finds its guests again."""
+
+_XML_FLAGS = {
+    XmlKind.LIVE: 0,
+    XmlKind.INACTIVE: libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE,
+    XmlKind.MIGRATABLE: libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE,
+}
+_SHUTDOWN = {
+    ShutdownMode.DEFAULT: libvirt.VIR_DOMAIN_SHUTDOWN_DEFAULT,
+    ShutdownMode.ACPI: libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+    ShutdownMode.AGENT: libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
+}
+_REBOOT = {
+    ShutdownMode.DEFAULT: libvirt.VIR_DOMAIN_REBOOT_DEFAULT,
+    ShutdownMode.ACPI: libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN,
+    ShutdownMode.AGENT: libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT,
+}
+
+
+class LibvirtHypervisor:
+    """`run` keeps the connection; other methods raise Unreachable while there is none."""
+
+    def __init__(self, uri: str, engine: str) -> None:
+        """`engine` tells our domains from those of another engine on the same daemon."""
+        self.uri = uri
+        self.engine = engine
+        self._threads = Threads()
+        self._connection: Any = None
+        self._handles: dict[DomainId, Any] = {}
+        self._owners: dict[DomainId, Owner] = {}
+        self._handlers: list[EventHandler] = []
+        self._connected = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # Connection
+
+    @property
+    def connected(self) -> bool:
+        return self._connected.is_set()
+
+    async def wait_connected(self) -> None:
+        await self._connected.wait()
+
+    def subscribe(self, handler: EventHandler) -> Unsubscribe:
+        self._handlers.append(handler)
+        return lambda: self._handlers.remove(handler)
+
+    async def run(self) -> None:
+        """Keeps the connection until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        backoff = Backoff(0.1, 5.0)
+        again = False
+        try:
+            while True:
+                try:
+                    await self._open(settle=again)
+                    backoff.reset()
+                    again = True
+                    await self._watch()
+                except KvtuiError as error:
+                    pause = backoff.next()
+                    log.warning("libvirt is not reachable", uri=self.uri, error=str(error), seconds=round(pause, 2))
+                    await asyncio.sleep(pause)
+                finally:
+                    await self._drop()
+        finally:
+            self._threads.close()
+
+    async def _open(self, *, settle: bool) -> None:
+        self._closed.clear()
+
+        def connect() -> Any:
+            start_event_loop()
+            try:
+                connection = libvirt.open(self.uri)
+            except libvirt.libvirtError as error:
+                raise Unreachable(f"libvirt at {self.uri} cannot be opened: {error.get_error_message()}") from error
+            for prepare in (
+                lambda: connection.setKeepAlive(5, 5),
+                lambda: connection.registerCloseCallback(self._on_close, None),
+            ):
+                try:
+                    prepare()
+                except libvirt.libvirtError:
+                    continue  # the test driver has neither
+            libvirt_events.register(connection, self._deliver)
+            return connection
+
+        self._connection = await self._threads.call(Lane.LONG, connect, OPEN)
+        if settle:
+            await asyncio.sleep(SETTLE)
+        self._connected.set()
+        log.info("libvirt is connected", uri=self.uri)
+        self._tell(ConnectionChanged(connected=True))
+
+    async def _watch(self) -> None:
+        while not self._closed.is_set():
+            try:
+                async with asyncio.timeout(ALIVE_EVERY):
+                    await self._closed.wait()
+            except TimeoutError:
+                connection = self._connection
+                if not await self._threads.call(Lane.SHORT, lambda: bool(connection.isAlive()), SHORT):
+                    break
+        raise Unreachable("the connection to libvirt was lost")
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._handles.clear()
+        if self.connected:
+            self._connected.clear()
+            self._tell(ConnectionChanged(connected=False))
+        if connection is not None:
+
+            def close() -> None:
+                try:
+                    connection.close()
+                except libvirt.libvirtError as error:
+                    log.debug("closing libvirt failed", error=str(error))
+
+            try:
+                await asyncio.shield(self._threads.call(Lane.SHORT, close, SHORT))
+            except Unreachable as error:
+                log.warning("closing libvirt hangs", error=str(error))
+
+    def _on_close(self, _connection: Any, _reason: int, _opaque: Any) -> None:
+        self._from_thread(self._closed.set)
+
+    def _deliver(self, event: Event) -> None:
+        self._from_thread(lambda: self._tell(event))
+
+    def _from_thread(self, function: Callable[[], object]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def _tell(self, event: Event) -> None:
+        for handler in list(self._handlers):
+            handler(event)
+
+    # Calls
+
+    async def _call(self, lane: Lane, function: Callable[[Any], T], timeout: float | None = SHORT) -> T:
+        connection = self._connection
+        if connection is None:
+            raise Unreachable("libvirt is not connected")
+
+        def guarded() -> T:
+            try:
+                return function(connection)
+            except libvirt.libvirtError as error:
+                raise translate(error, connection) from error
+
+        return await self._threads.call(lane, guarded, timeout)
+
+    async def _with(
+        self, domain: DomainId, function: Callable[[Any], T], lane: Lane = Lane.SHORT, timeout: float | None = SHORT
+    ) -> T:
+        def on_domain(connection: Any) -> T:
+            handle = self._handles.get(domain)
+            if handle is None:
+                handle = connection.lookupByUUIDString(domain)
+                self._handles[domain] = handle
+            try:
+                return function(handle)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    self._handles.pop(domain, None)
+                raise
+
+        return await self._call(lane, on_domain, timeout)
+
+    async def facts(self) -> NodeFacts:
+        def read(connection: Any) -> NodeFacts:
+            info = connection.getInfo()
+            return NodeFacts(
+                cpus=int(info[2]),
+                memory=int(info[1]) * 2**20,
+                version=_version(connection.getLibVersion()),
+                hypervisor_version=_version(connection.getVersion()),
+                driver=str(connection.getType()),
+                hostname=str(connection.getHostname()),
+            )
+
+        return await self._call(Lane.SHORT, read, OPEN)
+
+    async def capabilities(self) -> str:
+        return await self._call(Lane.SHORT, lambda c: str(c.getCapabilities()), OPEN)
+
+    async def domain_capabilities(self, arch: str, machine: str, kind: str) -> str:
+        return await self._call(
+            Lane.SHORT, lambda c: str(c.getDomainCapabilities(None, arch, machine or None, kind)), OPEN
+        )
+
+    async def domains(self) -> list[OwnedDomain]:
+        def read(connection: Any) -> list[OwnedDomain]:
+            found = []
+            for handle in connection.listAllDomains(0):
+                try:
+                    record = self._owner_of(handle)
+                    if record is None or record.engine != self.engine:
+                        continue
+                    uuid = DomainId(handle.UUIDString())
+                    status = libvirt_events.status_of(*handle.state())
+                    found.append(OwnedDomain(uuid, str(handle.name()), record, status))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+            return found
+
+        return await self._call(Lane.SHORT, read, 60.0)
+
+    def _owner_of(self, handle: Any) -> Owner | None:
+        uuid = DomainId(handle.UUIDString())
+        if (known := self._owners.get(uuid)) is not None:
+            return known
+        try:
+            element = handle.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, owner.URI)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+                return None
+            raise
+        record = owner.from_element(ET.fromstring(element))
+        if record is not None:
+            self._owners[uuid] = record
+        return record
+
+    async def foreign_memory(self) -> int:
+        def read(connection: Any) -> int:
+            total = 0
+            for handle in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                try:
+                    record = self._owner_of(handle)
+                    if record is None or record.engine != self.engine:
+                        total += int(handle.info()[2]) * 1024
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+            return total
+
+        return await self._call(Lane.SHORT, read, 60.0)
+
+    async def define(self, xml: str) -> DomainId:
+        uuid = await self._call(Lane.MODIFY, lambda c: str(c.defineXML(xml).UUIDString()), MODIFY)
+        self._owners.pop(DomainId(uuid), None)
+        return DomainId(uuid)
+
+    async def start(self, domain: DomainId, *, paused: bool = False) -> None:
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+        await self._with(domain, lambda d: d.createWithFlags(flags), Lane.MODIFY, MODIFY)
+
+    async def status(self, domain: DomainId) -> DomainStatus:
+        return await self._with(domain, lambda d: libvirt_events.status_of(*d.state()))
+
+    async def xml(self, domain: DomainId, kind: XmlKind = XmlKind.LIVE) -> str:
+        return await self._with(domain, lambda d: str(d.XMLDesc(_XML_FLAGS[kind])))
+
+    async def suspend(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.suspend())
+
+    async def resume(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.resume())
+
+    async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
+        flags = _SHUTDOWN[mode]
+        await self._with(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), Lane.AGENT, 30.0)
+
+    async def reboot(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
+        await self._with(domain, lambda d: d.reboot(_REBOOT[mode]), Lane.AGENT, 30.0)
+
+    async def reset(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.reset(0))
+
+    async def destroy(self, domain: DomainId, *, graceful: bool = True) -> None:
+        flags = libvirt.VIR_DOMAIN_DESTROY_GRACEFUL if graceful else 0
+        await self._with(domain, lambda d: d.destroyFlags(flags), Lane.MODIFY, MODIFY)
+
+    async def undefine(self, domain: DomainId, *, keep_state: bool = False) -> None:
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        if keep_state:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+        else:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+
+        def drop(handle: Any) -> None:
+            try:
+                handle.undefineFlags(flags)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+                    raise
+                handle.undefine()  # a driver that knows no flags keeps no such files either
+
+        await self._with(domain, drop, Lane.MODIFY, MODIFY)
+        self._handles.pop(domain, None)
+        self._owners.pop(domain, None)
+
+    async def set_metadata(self, domain: DomainId, uri: str, element: str, prefix: str) -> None:
+        def write(handle: Any) -> None:
+            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+            if handle.isActive():
+                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+            handle.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, prefix, uri, flags)
+
+        await self._with(domain, write, Lane.MODIFY)
+
+    async def metadata(self, domain: DomainId, uri: str) -> str | None:
+        def read(handle: Any) -> str | None:
+            try:
+                return str(handle.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, uri))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+                    return None
+                raise
+
+        return await self._with(domain, read)
+
+    async def attach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
+        await self._with(domain, lambda d: d.attachDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+
+    async def detach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
+        await self._with(domain, lambda d: d.detachDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+
+    async def update(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
+        await self._with(domain, lambda d: d.updateDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+
+    async def resize_block(self, domain: DomainId, target: str, size: int) -> None:
+        flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
+        if size == 0:
+            flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_CAPACITY
+        await self._with(domain, lambda d: d.blockResize(target, size, flags), Lane.MODIFY, MODIFY)
+
+    async def set_vcpus(self, domain: DomainId, count: int) -> None:
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        await self._with(domain, lambda d: d.setVcpusFlags(count, flags), Lane.MODIFY, MODIFY)
+
+    async def set_memory(self, domain: DomainId, size: int) -> None:
+        await self._with(domain, lambda d: d.setMemory(size // 1024), Lane.MODIFY)
+
+    async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
+        params, flags = migrate_params(request)
+        await self._with(domain, lambda d: d.migrateToURI3(request.destination, params, flags), Lane.LONG, None)
+
+    async def start_postcopy(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.migrateStartPostCopy(0), Lane.MONITOR)
+
+    async def set_max_downtime(self, domain: DomainId, milliseconds: int) -> None:
+        await self._with(domain, lambda d: d.migrateSetMaxDowntime(milliseconds, 0), Lane.MONITOR)
+
+    async def job(self, domain: DomainId) -> JobStats:
+        return await self._with(domain, lambda d: libvirt_events.job_of(d.jobStats(0)), Lane.MONITOR)
+
+    async def completed_job(self, domain: DomainId) -> JobStats:
+        flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
+        return await self._with(domain, lambda d: libvirt_events.job_of(d.jobStats(flags)), Lane.MONITOR)
+
+    async def abort_job(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.abortJob(), Lane.ABORT, 30.0)
+
+    async def agent_command(self, domain: DomainId, command: str, timeout: float = 5.0) -> str:
+        seconds = max(1, round(timeout))
+        return await self._with(
+            domain,
+            lambda d: str(libvirt_qemu.qemuAgentCommand(d, command, seconds, 0)),
+            Lane.AGENT,
+            timeout + 5,
+        )
+
+    async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
+        def read(handle: Any) -> dict[str, object]:
+            handle.agentSetResponseTimeout(5, 0)
+            return dict(handle.guestInfo(0, 0))
+
+        return await self._with(domain, read, Lane.AGENT, 20.0)
+
+    async def freeze(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.fsFreeze(), Lane.AGENT, 60.0)
+
+    async def thaw(self, domain: DomainId) -> None:
+        await self._with(domain, lambda d: d.fsThaw(), Lane.AGENT, 60.0)
+
+    async def set_guest_time(self, domain: DomainId, seconds: int) -> None:
+        await self._with(domain, lambda d: d.setTime({"seconds": seconds, "nseconds": 0}, 0), Lane.AGENT, 10.0)
+
+    async def screenshot(self, domain: DomainId) -> Screenshot:
+        def take(connection: Any) -> Screenshot:
+            stream = connection.newStream(0)
+            handle = connection.lookupByUUIDString(domain)
+            data = bytearray()
+            try:
+                mime = handle.screenshot(stream, 0, 0)
+                stream.recvAll(lambda _stream, chunk, _opaque: data.extend(chunk), None)
+                stream.finish()
+            except libvirt.libvirtError:
+                stream.abort()
+                raise
+            return Screenshot(str(mime), bytes(data))
+
+        return await self._call(Lane.AGENT, take, 20.0)
+
+    async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
+        found = await self._with(domain, lambda d: dict(d.diskErrors()))
+        return [DiskError(target, code == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE) for target, code in found.items()]
+
+    async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
+        def read(connection: Any) -> dict[DomainId, Mapping[str, object]]:
+            groups = (
+                libvirt.VIR_DOMAIN_STATS_BALLOON
+                | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+                | libvirt.VIR_DOMAIN_STATS_VCPU
+                | libvirt.VIR_DOMAIN_STATS_INTERFACE
+                | libvirt.VIR_DOMAIN_STATS_BLOCK
+            )
+            flags = (
+                libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
+                | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED
+                | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+            )
+            return {DomainId(d.UUIDString()): dict(values) for d, values in connection.getAllDomainStats(groups, flags)}
+
+        return await self._call(Lane.SHORT, read)
+
+    async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
+        return await self._with(domain, lambda d: {str(k): int(v) for k, v in d.memoryStats().items()})
+
+
+def migrate_params(request: MigrateRequest) -> tuple[dict[str, Any], int]:
+    """Parameters and flags of migrateToURI3."""
+    wanted = request.flags
+    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
+    for on, flag in (
+        (wanted.copy_disks, libvirt.VIR_MIGRATE_NON_SHARED_INC),
+        (wanted.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
+        (wanted.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
+        (wanted.post_copy, libvirt.VIR_MIGRATE_POSTCOPY),
+        (wanted.paused, libvirt.VIR_MIGRATE_PAUSED),
+        (wanted.parallel, libvirt.VIR_MIGRATE_PARALLEL),
+        (wanted.tunnelled, libvirt.VIR_MIGRATE_TUNNELLED),
+    ):
+        flags |= flag if on else 0
+    params: dict[str, Any] = {
+        libvirt.VIR_MIGRATE_PARAM_URI: request.uri,
+        libvirt.VIR_MIGRATE_PARAM_DISKS_URI: request.disks_uri if request.disks else "",
+        libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: list(request.disks),
+        libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: request.bandwidth,
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: request.destination_xml,
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: request.persistent_xml,
+        libvirt.VIR_MIGRATE_PARAM_DEST_NAME: request.destination_name,
+        libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: request.parallel_connections,
+    }
+    return {name: value for name, value in params.items() if value}, flags
+
+
+def _affect(affect: Affect) -> int:
+    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if Affect.LIVE in affect else 0
+    return int(flags | (libvirt.VIR_DOMAIN_AFFECT_CONFIG if Affect.CONFIG in affect else 0))
+
+
+def _version(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
