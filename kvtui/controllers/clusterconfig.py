@@ -8,6 +8,7 @@ Source: kubevirt pkg/virt-config (defaults of configuration and feature gates); 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from kvtui.api.kubevirt.config import (
@@ -22,7 +23,6 @@ from kvtui.controlloop.informer import Informer
 DEFAULT_ARCHITECTURE = "amd64"
 CPU_ALLOCATION_RATIO = 10
 MEMORY_OVERCOMMIT = 100
-EMULATION_ACCEPTED = "useEmulation"
 
 
 class GateState(enum.Enum):
@@ -72,26 +72,13 @@ def gate_enabled(developer: DeveloperConfiguration, name: str) -> bool:
     return state is GateState.BETA and name not in developer.disabled_feature_gates
 
 
-class ClusterConfig:
-    """Read access with defaults filled in. Cheap: two attribute look-ups per question."""
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """spec.configuration of one moment, with defaults filled in; plain data for pure functions."""
 
-    def __init__(self, informer: Informer[KubeVirt]) -> None:
-        self._informer = informer
-
-    @property
-    def kubevirt(self) -> KubeVirt | None:
-        """The one that counts: the oldest, by name when equally old; None before it exists."""
-        found = list(self._informer.all())
-        if not found:
-            return None
-        return min(
-            found, key=lambda kv: (kv.metadata.creation_timestamp or "", kv.metadata.namespace, kv.metadata.name)
-        )
-
-    @property
-    def configuration(self) -> KubeVirtConfiguration:
-        kubevirt = self.kubevirt
-        return (kubevirt.spec.configuration if kubevirt else None) or KubeVirtConfiguration()
+    configuration: KubeVirtConfiguration = field(default_factory=KubeVirtConfiguration)
+    default_architecture: str = DEFAULT_ARCHITECTURE
+    """Observed, for VMIs that name none where the configuration does not either."""
 
     @property
     def developer(self) -> DeveloperConfiguration:
@@ -121,9 +108,7 @@ class ClusterConfig:
     def architecture(self) -> str:
         """For VMIs that name none."""
         settings = self.configuration.architecture_configuration
-        kubevirt = self.kubevirt
-        observed = kubevirt.status.default_architecture if kubevirt and kubevirt.status else None
-        return (settings.default_architecture if settings else None) or observed or DEFAULT_ARCHITECTURE
+        return (settings.default_architecture if settings else None) or self.default_architecture
 
     @property
     def overhead_ratio(self) -> Decimal | None:
@@ -137,3 +122,35 @@ class ClusterConfig:
     @property
     def eviction_strategy(self) -> str:
         return self.configuration.eviction_strategy or "None"
+
+
+class ClusterConfig:
+    """The configuration in force, read when asked."""
+
+    def __init__(self, informer: Informer[KubeVirt]) -> None:
+        self._informer = informer
+
+    @property
+    def kubevirt(self) -> KubeVirt | None:
+        """The one that counts: the oldest, by name when equally old; None before it exists."""
+        found = list(self._informer.all())
+        if not found:
+            return None
+        return min(
+            found, key=lambda kv: (kv.metadata.creation_timestamp or "", kv.metadata.namespace, kv.metadata.name)
+        )
+
+    @property
+    def now(self) -> Configuration:
+        kubevirt = self.kubevirt
+        if kubevirt is None:
+            return Configuration()
+        observed = kubevirt.status.default_architecture
+        return Configuration(kubevirt.spec.configuration or KubeVirtConfiguration(), observed or DEFAULT_ARCHITECTURE)
+
+    @property
+    def configuration(self) -> KubeVirtConfiguration:
+        return self.now.configuration
+
+    def gate(self, name: str) -> bool:
+        return self.now.gate(name)

@@ -1,0 +1,55 @@
+"""Words that the control plane puts on objects: labels, annotations, finalizers.
+
+Source: kubevirt.io/api/core/v1 (types.go); control plane facts 2.10, 4.
+"""
+
+from __future__ import annotations
+
+APP = "kubevirt.io"
+CREATED_BY = "kubevirt.io/created-by"
+DOMAIN = "kubevirt.io/domain"
+MIGRATION_JOB_UID = "kubevirt.io/migrationJobUID"
+MIGRATION_JOB_NAME = "kubevirt.io/migrationJobName"
+MIGRATION_TARGET_NODE = "kubevirt.io/migrationTargetNodeName"
+MIGRATION_TARGET_READY = "kubevirt.io/migration-target-ready-timestamp"
+MIGRATION_SELECTOR = "kubevirt.io/vmi-name"
+NODE_NAME = "kubevirt.io/nodeName"
+SCHEDULABLE = "kubevirt.io/schedulable"
+HEARTBEAT = "kubevirt.io/heartbeat"
+OUTDATED = "kubevirt.io/outdatedLauncherImage"
+MEMORY_OVERHEAD = "kubevirt.io/memory-overhead-bytes"
+VM_GENERATION = "kubevirt.io/vm-generation"
+POOL_REVISION = "kubevirt.io/vm-pool-revision-name"
+CREATE_MIGRATION_TARGET = "kubevirt.io/create-migration-target"
+RESTORE_RUN_STRATEGY = "kubevirt.io/restore-run-strategy"
+IMMEDIATE_DATA_VOLUMES = "kubevirt.io/immediate-data-volume-creation"
+EPHEMERAL_PROVISIONING = "kubevirt.io/ephemeral-provisioning"
+PCI_TOPOLOGY_VERSION = "kubevirt.io/pci-topology-version"
+PCI_INTERFACE_SLOTS = "kubevirt.io/pci-interface-slot-count"
+SKIP_BACKUP_HOOKS = "kubevirt.io/skip-backup-hooks"
+MEMORY_REQUESTS_LABEL = "kubevirt.io/vmi-pod-memory-resource-requests"
+MEMORY_RATIO_LABEL = "kubevirt.io/memory-hotplug-overhead-ratio"
+CPU_LIMITS_LABEL = "kubevirt.io/vmi-pod-cpu-resource-limits"
+EVICTION_SOURCE = "kubevirt.io/eviction-source"
+EVACUATION_MIGRATION = "kubevirt.io/evacuationMigration"
+WORKLOAD_UPDATE_MIGRATION = "kubevirt.io/workloadUpdateMigration"
+VOLUME_UPDATE_MIGRATION = "kubevirt.io/volume-update-migration"
+UNPAUSED_GATE = "kubevirt.io/virtual-machine-unpaused"
+EVICTION_IN_PROGRESS = "descheduler.alpha.kubernetes.io/eviction-in-progress"
+DESCHEDULER_EVICT = "descheduler.alpha.kubernetes.io/evict"
+DESCHEDULER_PREFER_NO_EVICTION = "descheduler.alpha.kubernetes.io/prefer-no-eviction"
+
+LATEST_API = "kubevirt.io/latest-observed-api-version"
+STORAGE_API = "kubevirt.io/storage-observed-api-version"
+API_VERSIONS = {LATEST_API: "v1", STORAGE_API: "v1"}
+
+VM_FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
+VMI_FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+MIGRATION_FINALIZER = "kubevirt.io/migrationJobFinalize"
+POOL_FINALIZER = "pool.kubevirt.io/finalizer"
+ORPHAN_FINALIZER = "orphan"
+
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+"""On a claim: where its first consumer was placed."""
+HOSTNAME = "kubernetes.io/hostname"
+LAUNCHER = "virt-launcher"
