@@ -1,0 +1,27 @@
+"""Our converter against what upstream's was seen to make of the same VMIs."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from kvtui.domainxml import ConversionError, convert
+
+from . import cases
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in cases.load()] or [None])
+def test_a_vmi_becomes_the_domain_that_upstream_makes(case: cases.Case | None) -> None:
+    if case is None:
+        pytest.skip(f"no cases in {cases.CASES}; set KVTUI_DOMAIN_CASES to a directory of *.jsonl files")
+    if case.error:
+        with pytest.raises(ConversionError) as refusal:
+            convert(case.vmi, case.context)
+        assert str(refusal.value).splitlines()[0] == case.error
+        assert refusal.value.field
+        return
+    differences = [
+        cases.difference(convert(case.vmi, case.context), ElementTree.fromstring(accepted)) for accepted in case.domains
+    ]
+    assert "" in differences, differences
