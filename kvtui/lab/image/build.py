@@ -1,0 +1,179 @@
+"""Builds the guest image: some 20 MiB of qcow2 that boot under BIOS and UEFI, from packages of this distribution.
+
+No loop device, no mount, no root: mke2fs and mtools fill file systems from a directory, grub-mkimage links the
+boot loader. The result is kept under the hash of everything that went into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from kvtui.errors import Unsupported
+from kvtui.lab.image.disk import MIB, SECTOR, Layout, boot_area, layout
+from kvtui.lab.image.kernel import Kernel, find_kernel
+from kvtui.lab.image.tree import EPOCH, make_initrd, make_root, settle, sources
+
+ROOT_LABEL = "kvtui-root"
+_GRUB = Path("/usr/lib/grub")
+_GRUB_MODULES = ("part_msdos", "ext2", "linux", "minicmd", "search", "search_label")
+_ROOT_UUID = "6b767475-6900-4000-8000-000000000001"
+_DISK_SIGNATURE = 0x6B767475
+_EFI_SERIAL = "6b767475"
+
+_GRUB_CONFIG = """\
+search --no-floppy --label kvtui-root --set root --hint ${root}
+linux /boot/vmlinuz console=tty0 console=ttyS0,115200 net.ifnames=0 panic=10 quiet
+initrd /boot/initrd
+boot
+"""
+
+_TOOLS = {
+    "mke2fs": "e2fsprogs",
+    "grub-mkimage": "grub-common",
+    "mformat": "mtools",
+    "mcopy": "mtools",
+    "qemu-img": "qemu-utils",
+    "depmod": "kmod",
+    "strip": "binutils",
+}
+
+
+def build_image(cache: Path, *, say: Callable[[str], None], kernels: tuple[Path, ...] = ()) -> Path:
+    """Path of the guest image in `cache`; built when it is not there yet, which takes a few seconds.
+
+    `kernels` are directories to look for a kernel in besides this machine's root. Raises Unsupported when a package
+    is missing. Several builds at once do not disturb each other.
+    """
+    _check_tools()
+    kernel = find_kernel(Path("/"), *kernels)
+    image = cache / f"guest-{_fingerprint(kernel)}.qcow2"
+    if image.is_file():
+        return image
+    say(f"building the guest image from kernel {kernel.release}")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as work:
+        built = _build(Path(work), kernel)
+        built.replace(image)
+    for old in cache.glob("guest-*.qcow2"):
+        if old != image:
+            old.unlink(missing_ok=True)
+    say(f"built {image} ({image.stat().st_size / MIB:.1f} MiB)")
+    return image
+
+
+def _build(work: Path, kernel: Kernel) -> Path:
+    root = work / "root"
+    make_root(root, kernel)
+    (root / "boot/initrd").write_bytes(make_initrd(work / "initrd", kernel))
+    settle(root)
+    content = sum(-(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*") if not path.is_symlink())
+    loader = _efi_loader(work)
+    disk = layout(efi_size=loader.stat().st_size + MIB, root_size=content + 24 * MIB)
+    raw = work / "disk.raw"
+    with raw.open("wb") as out:
+        out.truncate(disk.size)
+        out.write(
+            boot_area(
+                disk,
+                boot=(_GRUB / "i386-pc/boot.img").read_bytes(),
+                core=_grub_image(work, "i386-pc", ("biosdisk",)).read_bytes(),
+                signature=_DISK_SIGNATURE,
+            )
+        )
+    _fill_efi(raw, disk, loader)
+    _fill_root(raw, disk, root)
+    image = work / "disk.qcow2"
+    _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compat=1.1", raw, image)
+    image.chmod(0o644)
+    return image
+
+
+def _efi_loader(work: Path) -> Path:
+    return _grub_image(work, "x86_64-efi", ())
+
+
+def _grub_image(work: Path, platform: str, modules: tuple[str, ...]) -> Path:
+    config = work / "grub.cfg"
+    config.write_text(_GRUB_CONFIG)
+    image = work / f"grub-{platform}"
+    if not (_GRUB / platform).is_dir():
+        package = "grub-pc-bin" if platform == "i386-pc" else "grub-efi-amd64-bin"
+        raise Unsupported(f"the guest image needs the package {package}", hint="run `make setup`")
+    _run(
+        *("grub-mkimage", "--format", platform, "--output", image, "--config", config),
+        *("--prefix", "(,msdos2)/boot/grub", *_GRUB_MODULES, *modules),
+    )
+    return image
+
+
+def _fill_efi(raw: Path, disk: Layout, loader: Path) -> None:
+    place = f"{raw}@@{disk.efi.start}"
+    sectors = disk.efi.size // SECTOR
+    _run("mformat", "-i", place, "-T", str(sectors), "-h", "16", "-s", "63", "-N", _EFI_SERIAL, "-v", "EFI", "::")
+    os.utime(loader, (EPOCH, EPOCH))
+    _run("mmd", "-i", place, "::/EFI", "::/EFI/BOOT")
+    _run("mcopy", "-m", "-i", place, loader, "::/EFI/BOOT/BOOTX64.EFI")
+
+
+def _fill_root(raw: Path, disk: Layout, root: Path) -> None:
+    # A small disk would get 1 KiB blocks and little room for descriptors; the file system has to grow to any size.
+    options = ",".join(
+        (
+            f"offset={disk.root.start}",
+            f"hash_seed={_ROOT_UUID}",
+            "root_owner=0:0",
+            "lazy_itable_init=0",
+            "lazy_journal_init=0",
+            f"resize={2**28}",
+        )
+    )
+    _run(
+        *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-i", "65536", "-m", "0", "-J", "size=4"),
+        *("-L", ROOT_LABEL, "-U", _ROOT_UUID, "-E", options, "-d", root, raw, f"{disk.root.size // 1024}k"),
+    )
+    if os.geteuid() != 0:
+        _give_to_root(raw, disk, root)
+
+
+def _give_to_root(raw: Path, disk: Layout, root: Path) -> None:
+    """Files keep the builder's owner otherwise."""
+    lines: list[str] = []
+    for path in sorted(root.rglob("*")):
+        name = f"/{path.relative_to(root)}"
+        lines += (f"set_inode_field {name} uid 0", f"set_inode_field {name} gid 0")
+    subprocess.run(
+        ["debugfs", "-w", "-f", "-", f"{raw}?offset={disk.root.start}"],
+        input="\n".join(lines),
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+
+
+def _run(*command: str | Path) -> None:
+    """Runs a tool without a clock of its own: equal inputs give equal bytes. Raises Unsupported with its complaint."""
+    environment = dict(os.environ, SOURCE_DATE_EPOCH=str(EPOCH), E2FSPROGS_FAKE_TIME=str(EPOCH), TZ="UTC", LC_ALL="C")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise Unsupported(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _check_tools() -> None:
+    missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
+    if missing:
+        raise Unsupported(f"the guest image needs the packages {', '.join(missing)}", hint="run `make setup`")
+
+
+def _fingerprint(kernel: Kernel) -> str:
+    """Hash of all that decides about the image's bytes."""
+    digest = hashlib.sha256()
+    for path in sources(kernel):
+        digest.update(path.name.encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
