@@ -31,7 +31,7 @@ DEVIATIONS = (
     Deviation(
         Stage.CONVERT,
         "metadata/kubevirt",
-        "upstream's launcher fills it in memory; ours is written by finish, persists in libvirt and has its own namespace",
+        "kept in the launcher's memory upstream; finish writes ours, which libvirt keeps, in a namespace of its own",
     ),
     Deviation(
         Stage.FINISH,
@@ -51,7 +51,7 @@ DEVIATIONS = (
     Deviation(
         Stage.FINISH,
         "cpu/@mode",
-        "an emulated guest cannot have the host's CPU: host-passthrough becomes maximum, and host-model where libvirt has none",
+        "emulated guests have no host CPU: host-passthrough becomes maximum, so does host-model where libvirt has none",
     ),
     Deviation(
         Stage.FINISH,
