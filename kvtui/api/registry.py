@@ -21,6 +21,7 @@ from kvtui.api.core.config import (
     NetworkAttachmentDefinition,
     PodDisruptionBudget,
     PriorityClass,
+    ResourceQuota,
     Secret,
     ServiceAccount,
 )
@@ -379,6 +380,7 @@ BUILTIN: tuple[Kind, ...] = (
     _kind(
         PriorityClass, "scheduling.k8s.io/v1", "priorityclasses", short_names=("pc",), namespaced=False, status=False
     ),
+    _kind(ResourceQuota, "v1", "resourcequotas", short_names=("quota",)),
     _kind(PodDisruptionBudget, "policy/v1", "poddisruptionbudgets", short_names=("pdb",)),
 )
 

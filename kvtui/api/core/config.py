@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from kvtui.api.core.storage import ObjectReference
 from kvtui.api.meta import Condition, LabelSelector, Resource
-from kvtui.api.wire import INT32, INT64, REQUIRED, IntOrString, Time, Wire, list_map
+from kvtui.api.wire import INT32, INT64, REQUIRED, IntOrString, Quantity, Time, Wire, list_map
 
 
 class NamespaceSpec(Wire, frozen=True):
@@ -132,6 +132,27 @@ class PodDisruptionBudget(Resource, frozen=True):
 
     spec: PodDisruptionBudgetSpec = PodDisruptionBudgetSpec()
     status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()
+
+
+class ResourceQuotaSpec(Wire, frozen=True):
+    """What a namespace may use in all."""
+
+    hard: dict[str, Quantity] = {}
+    scopes: list[str] = []
+
+
+class ResourceQuotaStatus(Wire, frozen=True):
+    """What it uses now."""
+
+    hard: dict[str, Quantity] = {}
+    used: dict[str, Quantity] = {}
+
+
+class ResourceQuota(Resource, frozen=True):
+    """Limits what the objects of a namespace may use together."""
+
+    spec: ResourceQuotaSpec = ResourceQuotaSpec()
+    status: ResourceQuotaStatus = ResourceQuotaStatus()
 
 
 class NetworkAttachmentDefinitionSpec(Wire, frozen=True):

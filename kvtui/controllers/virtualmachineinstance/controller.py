@@ -1,0 +1,281 @@
+"""Reconciles VMIs: applies the plan, then writes the next version of the VMI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from kvtui.api.core.config import NetworkAttachmentDefinition
+from kvtui.api.core.pod import Pod
+from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
+from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
+from kvtui.api.kubevirt.vm import VirtualMachine
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import Resource
+from kvtui.api.wire import ObjectKey, evolve
+from kvtui.controllers import conditions, indices, names
+from kvtui.controllers.context import ControllerContext
+from kvtui.controllers.launcher import networks
+from kvtui.controllers.launcher.render import Surroundings
+from kvtui.controllers.launcher.volumes import claim_of
+from kvtui.controllers.patches import write_changes
+from kvtui.controllers.quota import QuotaLimits
+from kvtui.controllers.virtualmachineinstance import pods
+from kvtui.controllers.virtualmachineinstance.plan import (
+    FINAL,
+    AnnotatePod,
+    CreateClaim,
+    CreatePod,
+    DeletePod,
+    PlaceClaim,
+    Situation,
+    Step,
+    SyncError,
+    plan,
+)
+from kvtui.controllers.virtualmachineinstance.status import next_version
+from kvtui.controlloop.controller import DONE, Controller, Result
+from kvtui.controlloop.expectations import Expectations
+from kvtui.errors import ApiError, Conflict, NotFound, Transient
+
+COMPONENT = "virtualmachine-controller"
+WORKERS = 10
+ACTIVE_MIGRATION = ("Scheduling", "Scheduled", "PreparingTarget", "TargetReady", "Running")
+
+
+class Retry(Transient):
+    """What the last pass could not do is tried again with back-off."""
+
+
+class VirtualMachineInstanceController:
+    """The control plane's half of every VMI."""
+
+    def __init__(self, context: ControllerContext) -> None:
+        self.context = context
+        informers = context.informers
+        self.vmis = indices.vmis(informers)
+        self.pods = indices.pods(informers)
+        self.claims = indices.claims(informers)
+        self.data_volumes = indices.data_volumes(informers)
+        self.migrations = indices.migrations(informers)
+        self.vms = informers.of(VirtualMachine)
+        self.classes = informers.of(StorageClass)
+        self.attachments = informers.of(NetworkAttachmentDefinition, optional=True)
+        self.quota = QuotaLimits(context)
+        self.recorder = context.recorders.of(COMPONENT)
+        self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
+        self.controller: Controller[ObjectKey] = Controller(
+            "virtualmachineinstance",
+            self.reconcile,
+            informers=[self.vmis, self.pods, self.claims, self.data_volumes, self.vms, self.migrations, self.classes],
+            settings=context.settings.loop,
+            workers=WORKERS,
+        )
+        queue = self.controller.queue
+        self.vmis.subscribe(lambda old, new: queue.add(_key(old, new)))
+        self.pods.subscribe(self._pod_changed)
+        self.claims.subscribe(self._claim_changed)
+        self.data_volumes.subscribe(self._claim_changed)
+        self.vms.subscribe(self._vm_changed)
+        self.migrations.subscribe(self._migration_changed)
+
+    async def run(self) -> None:
+        await self.controller.run()
+
+    # What wakes a VMI
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        pod = new or old
+        owner = pod.metadata.controller if pod else None
+        if pod is None or owner is None or owner.kind != "VirtualMachineInstance":
+            return
+        key = ObjectKey(pod.metadata.namespace, owner.name)
+        self.expectations.seen_creation(key, pod.metadata.uid)
+        if new is None or new.metadata.deletion_timestamp:
+            self.expectations.seen_deletion(key, pod.metadata.uid)
+        self.controller.queue.add(key)
+
+    def _claim_changed(self, old: Resource | None, new: Resource | None) -> None:
+        obj = new or old
+        assert obj is not None
+        for vmi in self.vmis.store.by_index(indices.CLAIM, str(obj.key)):
+            self.controller.queue.add(vmi.key)
+        if isinstance(obj, PersistentVolumeClaim) and (name := obj.metadata.labels.get("persistent-state-for")):
+            key = ObjectKey(obj.metadata.namespace, name)
+            self.expectations.seen_creation(key, obj.metadata.uid)
+            self.controller.queue.add(key)
+
+    def _vm_changed(self, old: VirtualMachine | None, new: VirtualMachine | None) -> None:
+        if new is None and old is not None:
+            self.controller.queue.add(old.key)
+
+    def _migration_changed(
+        self, old: VirtualMachineInstanceMigration | None, new: VirtualMachineInstanceMigration | None
+    ) -> None:
+        migration = new or old
+        if migration is not None and migration.spec.vmi_name:
+            self.controller.queue.add(ObjectKey(migration.metadata.namespace, migration.spec.vmi_name))
+
+    # Reconciling
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        vmi = self.vmis.get(key)
+        if vmi is None:
+            self.expectations.forget(key)
+            return DONE
+        if any(vmi.metadata.annotations.get(k) != v for k, v in names.API_VERSIONS.items()):
+            annotated = {**vmi.metadata.annotations, **names.API_VERSIONS}
+            await write_changes(
+                self.context.client, vmi, evolve(vmi, metadata=evolve(vmi.metadata, annotations=annotated))
+            )
+            return DONE
+        at = self._situation(vmi)
+        error, retry = None, False
+        if self.expectations.satisfied(key):
+            planned = plan(at)
+            error = planned.error
+            for step in planned.steps:
+                failed = await self._apply(key, at, step)
+                if failed is not None:
+                    error, retry = failed, True
+                    break
+        else:
+            error = _present_error(vmi)
+        if at.launcher is None and at.phase in ("Scheduled", "Running") and await self._has_launcher(vmi):
+            return Result(requeue_after=1.0)
+        await self._write(at, error)
+        if retry and error is not None:
+            raise Retry(error.message)
+        return DONE
+
+    async def _has_launcher(self, vmi: VirtualMachineInstance) -> bool:
+        """Asks the server before a running VMI is given up: the cache may lag behind a migration."""
+        found = await self.context.client.list(
+            Pod, vmi.metadata.namespace, label_selector=f"{names.CREATED_BY}={vmi.metadata.uid}"
+        )
+        return pods.current(vmi, [p for p in found.items if vmi.metadata.uid in indices.controller_uid(p)]) is not None
+
+    def _situation(self, vmi: VirtualMachineInstance) -> Situation:
+        namespace = vmi.metadata.namespace
+        claim_names = {name for v in vmi.spec.volumes if (name := claim_of(v)) is not None}
+        known_dvs = {n: dv for n in claim_names if (dv := self.data_volumes.get((namespace, n))) is not None}
+        owner = vmi.metadata.controller
+        vm = self.vms.get(vmi.key) if owner is not None and owner.kind == "VirtualMachine" else None
+        migrations = self.migrations.store.by_index(indices.VMI, str(vmi.key))
+        return Situation(
+            vmi=vmi,
+            now=self.context.clock(),
+            pods=self.pods.store.by_index(indices.CONTROLLER, vmi.metadata.uid),
+            claims={n: self.claims.get((namespace, n)) for n in claim_names},
+            data_volumes=known_dvs,
+            state_claims=self.claims.store.by_index(indices.STATE, str(vmi.key)),
+            storage_classes=list(self.classes.all()),
+            owner_exists=vm is not None and owner is not None and vm.metadata.uid == owner.uid,
+            migrating=any((m.status.phase or "") in ACTIVE_MIGRATION for m in migrations),
+            around=self.surroundings(vmi),
+        )
+
+    def surroundings(self, vmi: VirtualMachineInstance) -> Surroundings:
+        wanted = (networks.attachment_of(n, vmi.metadata.namespace) for n in vmi.spec.networks)
+        found = {w: nad for w in wanted if w is not None and (nad := self.attachments.get(w)) is not None}
+        return Surroundings(
+            config=self.context.config.now,
+            attachments=found,
+            auto_limits=self.quota.limits(vmi),
+        )
+
+    async def _write(self, at: Situation, error: SyncError | None) -> None:
+        old = at.vmi
+        new = next_version(at, error, used_cids=self._cids(old))
+        if error is not None and error != _present_error(old) and error.reason == "FailedPvcNotFound":
+            self.recorder.normal(old, error.reason, error.message)
+        if new == old:
+            return
+        try:
+            await write_changes(self.context.client, old, new)
+        except NotFound:
+            return
+
+    def _cids(self, vmi: VirtualMachineInstance) -> Iterable[int]:
+        if not vmi.spec.domain.devices.autoattach_vsock or vmi.status.vsockcid is not None:
+            return ()
+        return {v.status.vsockcid for v in self.vmis.all() if v.status.vsockcid is not None}
+
+    # Steps
+
+    async def _apply(self, key: ObjectKey, at: Situation, step: Step) -> SyncError | None:
+        match step:
+            case CreatePod(pod):
+                return await self._create_pod(key, at.vmi, pod)
+            case DeletePod(pod, grace):
+                return await self._delete_pod(key, at.vmi, pod, grace)
+            case CreateClaim(claim):
+                return await self._create_claim(key, at.vmi, claim)
+            case PlaceClaim(claim, node):
+                body = {"metadata": {"annotations": {names.SELECTED_NODE: node}}}
+                await self._ignore_gone(PersistentVolumeClaim, claim.key, body)
+            case AnnotatePod(pod, annotations):
+                await self._ignore_gone(Pod, pod.key, {"metadata": {"annotations": dict(annotations)}})
+        return None
+
+    async def _ignore_gone(self, type_: type[Resource], key: ObjectKey, body: object) -> None:
+        try:
+            await self.context.client.patch(type_, key, body)
+        except NotFound:
+            return
+
+    async def _create_pod(self, key: ObjectKey, vmi: VirtualMachineInstance, pod: Pod) -> SyncError | None:
+        try:
+            created = await self.context.client.create(pod)
+        except ApiError as error:
+            self.recorder.warning(vmi, "FailedCreate", f"Error creating pod: {error}")
+            return SyncError("FailedCreate", f"failed to create virtual machine pod: {error}")
+        if self.pods.get(created.key) is None:
+            self.expectations.expect_creation(key, created.metadata.uid)
+        self.recorder.normal(vmi, "SuccessfulCreate", f"Created virtual machine pod {created.metadata.name}")
+        return None
+
+    async def _delete_pod(
+        self, key: ObjectKey, vmi: VirtualMachineInstance, pod: Pod, grace: int | None
+    ) -> SyncError | None:
+        self.expectations.expect_deletion(key, pod.metadata.uid)
+        try:
+            await self.context.client.delete(Pod, pod.key, grace=grace, uid=pod.metadata.uid)
+        except (NotFound, Conflict):
+            self.expectations.seen_deletion(key, pod.metadata.uid)
+            return None
+        except ApiError as error:
+            self.expectations.seen_deletion(key, pod.metadata.uid)
+            self.recorder.warning(vmi, "FailedDelete", f"Error deleting pod {pod.metadata.name}: {error}")
+            return SyncError("FailedDelete", f"failed to delete virtual machine pod: {error}")
+        if self.pods.get(pod.key) is None:
+            self.expectations.seen_deletion(key, pod.metadata.uid)
+        if not pods.is_temporary(pod):
+            self.recorder.normal(vmi, "SuccessfulDelete", f"Deleted virtual machine pod {pod.metadata.name}")
+        return None
+
+    async def _create_claim(
+        self, key: ObjectKey, vmi: VirtualMachineInstance, claim: PersistentVolumeClaim
+    ) -> SyncError | None:
+        try:
+            created = await self.context.client.create(claim)
+        except ApiError as error:
+            self.recorder.warning(vmi, "FailedBackendStorageCreate", str(error))
+            return SyncError("FailedBackendStorageCreate", str(error))
+        if self.claims.get(created.key) is None:
+            self.expectations.expect_creation(key, created.metadata.uid)
+        return None
+
+
+def _key(old: Resource | None, new: Resource | None) -> ObjectKey:
+    obj = new or old
+    assert obj is not None
+    return obj.key
+
+
+def _present_error(vmi: VirtualMachineInstance) -> SyncError | None:
+    """The error of the last pass, for passes that only refresh the status."""
+    present = conditions.find(vmi.status.conditions, "Synchronized")
+    if present is None or (vmi.status.phase or "") in FINAL:
+        return None
+    return SyncError(present.reason or "", present.message or "")
