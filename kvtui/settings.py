@@ -6,6 +6,7 @@ Times are seconds, sizes are bytes, unless the name says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +122,51 @@ class NodeSettings:
     """Bytes that are not offered to VMs."""
     image_cache: int = 20 * 2**30
     """Bytes of containerDisk images that are kept although no VM uses them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerSettings:
+    """The embedded API server."""
+
+    directory: Path
+    """Where `state.db` lives; made with mode 0700."""
+    pki: Path
+    """Certificates and keys; what is missing is made."""
+    host: str = "127.0.0.1"
+    """Address to listen on; further ones in `more_hosts`."""
+    more_hosts: tuple[str, ...] = ()
+    """Further addresses to listen on, such as that of a lab's bridge."""
+    port: int = 0
+    """0 takes a free port."""
+    names: tuple[str, ...] = ()
+    """Host names and addresses for the serving certificate, beyond the loopback ones and the listening addresses."""
+    admin_token: str = ""
+    """A bearer token of group system:masters; empty for none."""
+    install_crds: bool = True
+    """Create and update the definitions of all custom kinds at start."""
+    history_seconds: float = 600.0
+    """How far back watches can resume."""
+    history_events: int = 50_000
+    """Per resource, at most."""
+    history_bytes: int = 64 * 2**20
+    """Of superseded versions per resource, at most."""
+    max_database: int = 8 * 2**30
+    """The file does not grow beyond this."""
+    min_free_disk: int = 64 * 2**20
+    """New objects are refused when the disk has less room."""
+    event_ttl: float = 3600.0
+    """Events older than this are removed."""
+    max_reads: int = 400
+    """Reads in flight; more are told to come again."""
+    max_writes: int = 200
+    """Writes in flight; more are told to come again."""
+    max_watches: int = 5000
+    """Open watches."""
+    max_watches_per_user: int = 1000
+    """Open watches of one user."""
+    watch_queue: int = 10_000
+    """Events that may wait for one slow watcher before its stream is ended."""
+    request_timeout: float = 60.0
+    """Until an answer must be complete; watches and streams are exempt."""
+    audit_log: Path | None = None
+    """One JSON line per request; None for no audit."""

@@ -129,10 +129,11 @@ class LibvirtHypervisor:
                 connection = libvirt.open(self.uri)
             except libvirt.libvirtError as error:
                 raise Unreachable(f"libvirt at {self.uri} cannot be opened: {error.get_error_message()}") from error
-            for prepare in (
+            preparations: tuple[Callable[[], object], ...] = (
                 lambda: connection.setKeepAlive(5, 5),
                 lambda: connection.registerCloseCallback(self._on_close, None),
-            ):
+            )
+            for prepare in preparations:
                 try:
                     prepare()
                 except libvirt.libvirtError:
@@ -153,8 +154,7 @@ class LibvirtHypervisor:
                 async with asyncio.timeout(ALIVE_EVERY):
                     await self._closed.wait()
             except TimeoutError:
-                connection = self._connection
-                if not await self._threads.call(Lane.SHORT, lambda: bool(connection.isAlive()), SHORT):
+                if not await self._call(Lane.SHORT, lambda connection: bool(connection.isAlive())):
                     break
         raise Unreachable("the connection to libvirt was lost")
 
@@ -273,7 +273,7 @@ class LibvirtHypervisor:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
                 return None
             raise
-        record = owner.from_element(ET.fromstring(element))
+        record = owner.from_element(ET.fromstring(element))  # noqa: S314  # libvirt's own serialisation
         if record is not None:
             self._owners[uuid] = record
         return record

@@ -102,7 +102,7 @@ _loop_thread: threading.Thread | None = None
 
 
 def start_event_loop() -> None:
-    """Registers libvirt's default event loop and runs it in a daemon thread; once per process, before the first open."""
+    """Registers libvirt's event loop and runs it in a daemon thread; once per process, before the first open."""
     global _loop_thread
     with _loop_lock:
         if _loop_thread is not None:

@@ -1,13 +1,17 @@
-"""The owner record: which engine and which VirtualMachineInstance a domain belongs to, kept in its metadata."""
+"""The engine record: which engine's agent made a domain, and for which VirtualMachineInstance, kept in its metadata.
+
+Several engines may share one daemon, so a VMI's UID alone does not make a domain ours.
+"""
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element, SubElement, register_namespace
 
 from kvtui.node.hypervisor import Owner
 
-URI = "https://kvtui.io/domain/1"
-PREFIX = "kvtui"
+URI = "https://kvtui.io/engine/1"
+PREFIX = "kvtui-engine"
+register_namespace(PREFIX, URI)
 _FIELDS = ("engine", "namespace", "name", "uid")
 
 

@@ -82,6 +82,8 @@ class Record(Wire, frozen=True):
     outgoing: OutgoingMigration | None = None
     incoming: str = ""
     """UID of the migration this launcher was made for."""
+    images: dict[str, str] = {}
+    """Digest by containerDisk volume, "kernel boot" for the kernel's image."""
     hotplugged: list[str] = []
     """Volumes plugged into the running guest."""
 

@@ -1,0 +1,136 @@
+"""From a VMI to the domain that this node defines: gathers the node's facts and calls the pure converter."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from kvtui.api.kubevirt.config import KubeVirtConfiguration
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.domainxml import Context, cluster_of, convert
+from kvtui.domainxml.architecture import Arch, arch_of
+from kvtui.domainxml.context import BlockSizes
+from kvtui.domainxml.finish import finish
+from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
+from kvtui.domainxml.metadata import ownership_of
+from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement
+from kvtui.domainxml.ports import placeholder_count
+from kvtui.node import owner
+from kvtui.node.capabilities import GO_ARCH, Guests, Host
+from kvtui.node.hypervisor import Owner
+from kvtui.node.network.types import PodNetwork
+from kvtui.node.volumes.room import Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTraits:
+    """What every conversion on this node shares."""
+
+    engine: str
+    kvm: bool
+    host: Host
+    guests: Guests
+    firmware: Firmware
+    vhost_net: bool
+
+
+def traits(engine: str, host: Host, guests: Guests, *, kvm: bool) -> NodeTraits:
+    """Looks at the files of the node once."""
+    files = [str(path) for name in FIRMWARE_DIRECTORIES if Path(name).is_dir() for path in Path(name).iterdir()]
+    return NodeTraits(
+        engine=engine,
+        kvm=kvm,
+        host=host,
+        guests=guests,
+        firmware=inventory(arch_of(GO_ARCH.get(host.arch, "amd64")), files),
+        vhost_net=Path("/dev/vhost-net").exists(),
+    )
+
+
+class Builder:
+    """Makes domain descriptions for one node."""
+
+    def __init__(
+        self,
+        node: Callable[[], NodeTraits],
+        configuration: Callable[[], KubeVirtConfiguration | None],
+        *,
+        allow_emulation: bool,
+    ) -> None:
+        self._node = node
+        self._configuration = configuration
+        self._allow_emulation = allow_emulation
+
+    def context(self, prepared: Prepared, sizes: Mapping[str, BlockSizes] | None = None) -> Context:
+        """The surroundings of a conversion."""
+        node, configuration = self._node(), self._configuration()
+        developer = configuration.developer_configuration if configuration else None
+        return Context(
+            kvm=node.kvm,
+            allow_emulation=self._allow_emulation or bool(developer and developer.use_emulation),
+            host_arch=Arch(GO_ARCH.get(node.host.arch, "amd64")),
+            firmware=node.firmware,
+            block_volumes=prepared.block_volumes,
+            container_disk_formats=prepared.formats,
+            block_sizes=sizes or {},
+            cluster=cluster_of(configuration),
+            paths=prepared.paths,
+        )
+
+    async def domain(self, vmi: VirtualMachineInstance, prepared: Prepared, network: PodNetwork | None) -> Element:
+        """The description to define. Raises ConversionError."""
+        node = self._node()
+        converted = convert(vmi, self.context(prepared))
+        placement = Placement(
+            ownership=ownership_of(vmi),
+            interfaces=attachments(network),
+            disks=await asyncio.to_thread(disk_facts, converted),
+            serial_log=prepared.paths.serial_log() if converted.find("devices/serial") is not None else "",
+            placeholders=placeholder_count(vmi),
+            host_model=bool(node.guests.host_model),
+            vhost_net=node.vhost_net,
+        )
+        domain = finish(converted, placement)
+        meta = vmi.metadata
+        owner.put(domain, Owner(node.engine, meta.namespace, meta.name, meta.uid))
+        return domain
+
+
+def attachments(network: PodNetwork | None) -> dict[str, Attachment]:
+    """How each interface reaches its network."""
+    if network is None:
+        return {}
+    return {n.name: Bridged(bridge=n.bridge, device=n.tap, mac=n.mac, mtu=n.mtu) for n in network.nics}
+
+
+def disk_facts(domain: Element) -> dict[str, DiskFacts]:
+    """What can be seen of the files behind disks; those that are not there yet are left out. Blocks."""
+    found = {}
+    for disk in domain.findall("devices/disk"):
+        alias, source = disk.find("alias"), disk.find("source")
+        path = "" if source is None else source.get("file") or source.get("dev") or ""
+        if alias is None or not path or not Path(path).exists():
+            continue
+        backing = disk.find("backingStore/source")
+        below = "" if backing is None else backing.get("file") or backing.get("dev") or ""
+        direct = _direct(path) and (not below or not Path(below).exists() or _direct(below))
+        found[alias.get("name", "").removeprefix("ua-")] = DiskFacts(direct_io=direct, allocated=_allocated(path))
+    return found
+
+
+def _direct(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.EINVAL, errno.EOPNOTSUPP)
+    return True
+
+
+def _allocated(path: str) -> bool:
+    status = os.stat(path)
+    return not os.path.isfile(path) or (status.st_size > 0 and status.st_blocks * 512 >= status.st_size)

@@ -1,0 +1,315 @@
+"""The domains of a node: looks at VMI, record and libvirt, asks `lifecycle.plan` for the next step and takes it.
+
+Keys are UIDs of VMIs. A step changes one thing and the next look decides anew, so a killed agent loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from kvtui.api.core.pod import Pod
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.times import to_time
+from kvtui.client.rest import Client
+from kvtui.controlloop.controller import Result
+from kvtui.controlloop.recorder import EventRecorder
+from kvtui.errors import KvtuiError, NotFound, Permanent, Transient, Unreachable
+from kvtui.node import lifecycle, status
+from kvtui.node.hypervisor import DomainGone, DomainId, DomainState, DomainStatus, Hypervisor, NotRunning, Reason
+from kvtui.node.lifecycle import Do, Step, View
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.start import PredecessorAlive, Starter
+from kvtui.node.state import Record, Records, Stage
+
+log = structlog.get_logger()
+
+RECOVERY_WINDOW, RECOVERY_FIRST, RECOVERY_MAX = 30.0, 10.0, 180.0
+"""Seconds: a guest that stops on an I/O error again within the window waits longer and longer."""
+
+
+class SyncFailed(Transient):
+    """The domain could not be brought into step; the VMI says why."""
+
+
+class Instances(Protocol):
+    """VMIs by UID, from caches that may lag; `find` asks the server where the caches know nothing."""
+
+    async def find(self, record: Record) -> VirtualMachineInstance | None: ...
+
+    def pod(self, record: Record) -> Pod | None: ...
+
+
+class Companions(Protocol):
+    """Other rooms that have to know when a domain comes and goes."""
+
+    async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
+        """The domain runs: keep consoles, guest agent pollers and hot-plug in step."""
+
+    async def observe(
+        self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus
+    ) -> status.Observation: ...
+
+    async def abort_migration(self, record: Record) -> None: ...
+
+    async def gone(self, record: Record) -> None:
+        """The domain is down for good: stop everything that watches it."""
+
+
+@dataclass(slots=True)
+class _Recovery:
+    last: float
+    pause: float
+
+
+class Domains:
+    """Reconciles one UID at a time."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        client: Client,
+        hypervisor: Hypervisor,
+        records: Records,
+        networks: Networks,
+        starter: Starter,
+        instances: Instances,
+        companions: Companions,
+        recorder: EventRecorder,
+        clock: Callable[[], datetime],
+        pod_ended: Callable[[Record], Awaitable[None]],
+        signal_every: float = 5.0,
+        resync: float = 60.0,
+    ) -> None:
+        self._node = node
+        self._client = client
+        self._hypervisor = hypervisor
+        self._records = records
+        self._networks = networks
+        self._starter = starter
+        self._instances = instances
+        self._companions = companions
+        self._recorder = recorder
+        self._clock = clock
+        self._pod_ended = pod_ended
+        self._signal_every = signal_every
+        self._resync = resync
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._recoveries: dict[str, _Recovery] = {}
+
+    def lock(self, uid: str) -> asyncio.Lock:
+        """Held by whoever changes a domain or its record."""
+        return self._locks.setdefault(uid, asyncio.Lock())
+
+    async def reconcile(self, uid: str) -> Result | None:
+        async with self.lock(uid):
+            record = self._records.get(uid)
+            if record is None or record.stage is Stage.PREPARING:
+                return None
+            if not self._hypervisor.connected:
+                raise Unreachable("libvirt is not reachable; nothing is known about the domain")
+            vmi = await self._instances.find(record)
+            domain = await self.domain_status(record)
+            pod = self._instances.pod(record)
+            view = View(
+                node=self._node,
+                vmi=vmi,
+                record=record,
+                domain=domain,
+                pod_terminating=pod is not None and pod.metadata.deletion_timestamp is not None,
+                now=self._clock(),
+                signal_every=self._signal_every,
+            )
+            step = lifecycle.plan(view)
+            result = await self._take(step, vmi, record, domain)
+        if self._records.get(uid) is None:
+            self._locks.pop(uid, None)
+            self._recoveries.pop(uid, None)
+        return result
+
+    async def domain_status(self, record: Record) -> DomainStatus | None:
+        """None after libvirt has said that there is no such domain."""
+        if not record.domain:
+            return None
+        try:
+            return await self._hypervisor.status(DomainId(record.domain))
+        except DomainGone:
+            return None
+
+    async def _take(
+        self, step: Step, vmi: VirtualMachineInstance | None, record: Record, domain: DomainStatus | None
+    ) -> Result | None:
+        again, soon = Result(requeue_after=step.wake_in), Result(requeue_after=0)
+        match step.do:
+            case Do.START:
+                assert vmi is not None
+                await self._start(vmi, record)
+                return soon
+            case Do.ADOPT:
+                await self._records.change(record, stage=Stage.STARTED)
+                return soon
+            case Do.RESUME:
+                assert domain is not None
+                return await self._resume(record, domain)
+            case Do.SYNC:
+                assert vmi is not None
+                assert domain is not None
+                await self._sync(vmi, record, domain)
+                return Result(requeue_after=self._resync)
+            case Do.SIGNAL:
+                await self._signal(vmi, record, domain)
+                return again
+            case Do.KILL:
+                await self._kill(vmi, record)
+                return soon
+            case Do.ABORT_MIGRATION:
+                await self._companions.abort_migration(record)
+                return again
+            case Do.REPORT_END:
+                assert vmi is not None
+                await self._report_end(vmi, record, step)
+                return soon
+            case Do.CLEAN_UP:
+                await self._clean_up(record, domain)
+                return None
+            case _:
+                return again
+
+    async def _start(self, vmi: VirtualMachineInstance, record: Record) -> None:
+        try:
+            await self._starter.start(vmi, record)
+        except (Unreachable, PredecessorAlive):
+            raise
+        except KvtuiError as error:
+            await self.report_failure(vmi, error)
+            raise SyncFailed(str(error)) from error
+        self._recorder.normal(vmi, "Started", "VirtualMachineInstance started.")
+
+    async def report_failure(self, vmi: VirtualMachineInstance, error: KvtuiError) -> None:
+        """Synchronized=False and an event, with the error's own words."""
+        self._recorder.warning(vmi, "SyncFailed", str(error))
+        await self.write(vmi, status.not_synchronized(vmi, str(error), self._now()))
+
+    async def _sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
+        wanted = vmi.spec.termination_grace_period_seconds if vmi.spec else None
+        record = await self._records.change(record, grace=30 if wanted is None else max(0, wanted))
+        try:
+            await self._companions.sync(vmi, record, domain)
+            seen = await self._companions.observe(vmi, record, domain)
+        except DomainGone:
+            return
+        except Permanent as error:
+            await self.report_failure(vmi, error)
+            raise SyncFailed(str(error)) from error
+        await self.write(vmi, status.running(vmi, seen, self._now()))
+
+    async def write(self, vmi: VirtualMachineInstance, wanted: Any) -> None:
+        """Patches the status where it differs. Raises Conflict when somebody else was faster."""
+        body = status.patch(vmi, wanted)
+        if body is None:
+            return
+        with contextlib.suppress(NotFound):
+            await self._client.patch(VirtualMachineInstance, vmi.key, body)
+
+    async def _resume(self, record: Record, domain: DomainStatus) -> Result | None:
+        now = asyncio.get_running_loop().time()
+        if domain.reason is Reason.IOERROR:
+            vmi = await self._instances.find(record)
+            if vmi is not None:
+                await self._sync(vmi, record, domain)
+            wait = self._recovery_pause(record.uid, now)
+            if wait > 0:
+                return Result(requeue_after=wait)
+        with contextlib.suppress(NotRunning):
+            await self._hypervisor.resume(DomainId(record.domain))
+        return Result(requeue_after=0.5 if domain.reason is Reason.IOERROR else 0)
+
+    def _recovery_pause(self, uid: str, now: float) -> float:
+        """Seconds until the next try; 0 allows one now and remembers it."""
+        known = self._recoveries.get(uid)
+        if known is None or now - known.last > max(RECOVERY_WINDOW, known.pause):
+            self._recoveries[uid] = _Recovery(now, 0.0)
+            return 0.0
+        if known.pause and now >= known.last + known.pause:
+            self._recoveries[uid] = _Recovery(now, min(known.pause * 2, RECOVERY_MAX))
+            return 0.0
+        if not known.pause:
+            known.pause = RECOVERY_FIRST
+        return known.last + known.pause - now
+
+    async def _signal(self, vmi: VirtualMachineInstance | None, record: Record, domain: DomainStatus | None) -> None:
+        now = self._now()
+        first = record.shutdown_since is None
+        grace = lifecycle.grace_of(vmi, record)
+        record = await self._records.change(
+            record, shutdown_since=record.shutdown_since or now, signalled=now, paused=False, grace=grace
+        )
+        if first and vmi is not None:
+            self._recorder.normal(vmi, "ShuttingDown", "Signaled Graceful Shutdown")
+        uuid = DomainId(record.domain)
+        with contextlib.suppress(NotRunning, DomainGone):
+            if domain is not None and domain.state is DomainState.PAUSED:
+                # A stopped guest could not obey.
+                await self._hypervisor.resume(uuid)
+            await self._hypervisor.shutdown(uuid)
+
+    async def _kill(self, vmi: VirtualMachineInstance | None, record: Record) -> None:
+        await self._records.change(record, killed=True)
+        if vmi is not None and record.stage is not Stage.ENDED:
+            self._recorder.normal(vmi, "Deleted", "VirtualMachineInstance stopping")
+        with contextlib.suppress(NotRunning, DomainGone):
+            await self._hypervisor.destroy(DomainId(record.domain))
+
+    async def _report_end(self, vmi: VirtualMachineInstance, record: Record, step: Step) -> None:
+        await self.write(vmi, status.ended(vmi, step.phase, step.reason, self._now()))
+        failed = step.phase == lifecycle.FAILED
+        note = self._recorder.warning if failed else self._recorder.normal
+        note(vmi, "Stopped", step.message)
+        log.info("domain ended", vmi=str(vmi.key), phase=step.phase, why=step.message)
+        await self._records.change(record, stage=Stage.ENDED, failed=failed, message=step.message)
+
+    async def _clean_up(self, record: Record, domain: DomainStatus | None) -> None:
+        await self._companions.gone(record)
+        if domain is not None:
+            with contextlib.suppress(DomainGone):
+                await self._hypervisor.undefine(DomainId(record.domain), keep_state=record.persistent_state)
+        if record.pod_uid:
+            await self._networks.detach(record.pod_uid)
+        await self._pod_ended(record)
+        await self._records.drop(record.uid)
+        log.info("launcher removed", vmi=f"{record.namespace}/{record.name}", uid=record.uid)
+
+    # Requests of users
+
+    async def pause(self, record: Record) -> None:
+        """Pauses a running guest; one that does not run is left alone."""
+        async with self.lock(record.uid):
+            domain = await self.domain_status(record)
+            if domain is None or domain.state is not DomainState.RUNNING:
+                return
+            record = await self._records.change(self._records.get(record.uid) or record, paused=True)
+            await self._hypervisor.suspend(DomainId(record.domain))
+            vmi = await self._instances.find(record)
+            if vmi is not None:
+                self._recorder.normal(vmi, "Paused", "VirtualMachineInstance paused")
+
+    async def unpause(self, record: Record) -> None:
+        async with self.lock(record.uid):
+            record = await self._records.change(self._records.get(record.uid) or record, paused=False)
+            domain = await self.domain_status(record)
+            if domain is None or domain.state is not DomainState.PAUSED:
+                return
+            await self._hypervisor.resume(DomainId(record.domain))
+            vmi = await self._instances.find(record)
+            if vmi is not None:
+                self._recorder.normal(vmi, "Unpaused", "VirtualMachineInstance unpaused")
+
+    def _now(self) -> str:
+        return to_time(self._clock())

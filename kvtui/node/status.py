@@ -1,0 +1,269 @@
+"""VMI status as a node reports it: from the domain, its networks and the guest agent to a patch. Pure.
+
+Lists are written whole, so a patch carries the revision it was made from; a writer who comes late reads again.
+
+Source: kubevirt.io/api/core/v1, VirtualMachineInstanceStatus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvtui.api import quantity
+from kvtui.api.kubevirt.domain import Machine
+from kvtui.api.kubevirt.vmi import (
+    CPUTopology,
+    MemoryStatus,
+    VirtualMachineInstance,
+    VirtualMachineInstanceCondition,
+    VirtualMachineInstanceGuestOSInfo,
+    VirtualMachineInstanceNetworkInterface,
+    VirtualMachineInstancePhaseTransitionTimestamp,
+    VirtualMachineInstanceStatus,
+    VolumeStatus,
+)
+from kvtui.api.wire import evolve, to_wire
+from kvtui.node.hypervisor import DomainState, DomainStatus, Reason
+
+PAUSED, AGENT, SYNCHRONIZED = "Paused", "AgentConnected", "Synchronized"
+SYNC_REASON = "Synchronizing with the Domain failed."
+_PAUSES = {
+    Reason.USER: ("PausedByUser", "VMI was paused by user"),
+    Reason.IOERROR: ("PausedIOError", "VMI was paused, low-level IO error detected"),
+}
+_MIGRATION_PAUSE = ("PausedByMigrationMonitor", "VMI was paused by the migration monitor")
+
+
+@dataclass(frozen=True, slots=True)
+class DomainNic:
+    """An interface of the live domain."""
+
+    name: str
+    """Of the interface in the spec."""
+    mac: str
+    link_up: bool = True
+    queues: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GuestNic:
+    """An interface as the guest agent tells."""
+
+    name: str
+    mac: str
+    ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is known of a running guest."""
+
+    domain: DomainStatus
+    machine: str = ""
+    agent_connected: bool = False
+    agent_supported: bool = True
+    nics: Sequence[DomainNic] = ()
+    pod_interfaces: Mapping[str, str] = field(default_factory=dict)
+    """Name of the NIC in the pod, by interface name."""
+    pod_ips: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses by interface name as the network room knows them."""
+    guest_nics: Sequence[GuestNic] = ()
+    guest_os: Mapping[str, str] = field(default_factory=dict)
+    frozen: bool = False
+    targets: Mapping[str, str] = field(default_factory=dict)
+    """Target device by volume."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of generated images by volume."""
+    memory: int = 0
+    """Bytes that the guest has now."""
+    topology: tuple[int, int, int] | None = None
+    """Sockets, cores, threads that are plugged."""
+    verdicts: Sequence[VirtualMachineInstanceCondition] = ()
+    """LiveMigratable and StorageLiveMigratable."""
+    migration_method: str = ""
+
+
+def running(vmi: VirtualMachineInstance, seen: Observation, now: str) -> VirtualMachineInstanceStatus:
+    """The status of a VMI whose domain is active."""
+    status = vmi.status or VirtualMachineInstanceStatus()
+    if status.phase != "Running":
+        status = with_phase(status, "Running", now)
+    conditions = _paused(status, seen.domain, now)
+    conditions = _flag(conditions, AGENT, seen.agent_connected, now)
+    conditions = _flag(conditions, "AgentVersionNotSupported", seen.agent_connected and not seen.agent_supported, now)
+    conditions = [c for c in conditions if c.type != SYNCHRONIZED]
+    for verdict in seen.verdicts:
+        conditions = with_condition(conditions, verdict, now)
+    changes: dict[str, Any] = {
+        "conditions": conditions,
+        "interfaces": interfaces(vmi, seen),
+        "volume_status": volume_status(status.volume_status, seen),
+        "fs_freeze_status": "frozen" if seen.frozen else None,
+    }
+    if seen.machine:
+        changes["machine"] = Machine(type=seen.machine)
+    if seen.migration_method:
+        changes["migration_method"] = seen.migration_method
+    if seen.memory:
+        changes["memory"] = evolve(status.memory or MemoryStatus(), guest_current=quantity.binary(seen.memory))
+    if seen.topology is not None:
+        sockets, cores, threads = seen.topology
+        changes["current_cpu_topology"] = CPUTopology(sockets=sockets, cores=cores, threads=threads)
+    if seen.guest_os and seen.guest_os.get("name") != (status.guest_os_info and status.guest_os_info.name):
+        changes["guest_os_info"] = VirtualMachineInstanceGuestOSInfo(**seen.guest_os)
+    return evolve(status, **changes)
+
+
+def with_phase(
+    status: VirtualMachineInstanceStatus, phase: str, now: str, reason: str = ""
+) -> VirtualMachineInstanceStatus:
+    """The status in another phase; each phase has one timestamp."""
+    known = [t for t in status.phase_transition_timestamps if t.phase != phase]
+    stamp = VirtualMachineInstancePhaseTransitionTimestamp(phase=phase, phase_transition_timestamp=now)
+    return evolve(status, phase=phase, reason=reason or status.reason, phase_transition_timestamps=[*known, stamp])
+
+
+def ended(vmi: VirtualMachineInstance, phase: str, reason: str, now: str) -> VirtualMachineInstanceStatus:
+    """The status of a VMI that has come to its end."""
+    return with_phase(vmi.status or VirtualMachineInstanceStatus(), phase, now, reason)
+
+
+def not_synchronized(vmi: VirtualMachineInstance, message: str, now: str) -> VirtualMachineInstanceStatus:
+    """Synchronized=False with the first failure's words; it stays until a synchronisation succeeds."""
+    status = vmi.status or VirtualMachineInstanceStatus()
+    if any(c.type == SYNCHRONIZED and c.reason == SYNC_REASON for c in status.conditions):
+        return status
+    condition = VirtualMachineInstanceCondition(type=SYNCHRONIZED, status="False", reason=SYNC_REASON, message=message)
+    return evolve(status, conditions=with_condition(status.conditions, condition, now))
+
+
+def with_condition(
+    conditions: Sequence[VirtualMachineInstanceCondition], wanted: VirtualMachineInstanceCondition, now: str
+) -> list[VirtualMachineInstanceCondition]:
+    """The list with this condition; its times change only with its status."""
+    old = next((c for c in conditions if c.type == wanted.type), None)
+    if old is not None and (old.status, old.reason or "") == (wanted.status, wanted.reason or ""):
+        return list(conditions)
+    since = old.last_transition_time if old is not None and old.status == wanted.status else now
+    new = evolve(wanted, last_transition_time=since, last_probe_time=None)
+    if old is None:
+        return [*conditions, new]
+    return [new if c is old else c for c in conditions]
+
+
+def _flag(
+    conditions: Sequence[VirtualMachineInstanceCondition], name: str, present: object, now: str
+) -> list[VirtualMachineInstanceCondition]:
+    """A condition that is True or absent."""
+    if not present:
+        return [c for c in conditions if c.type != name]
+    return with_condition(conditions, VirtualMachineInstanceCondition(type=name, status="True"), now)
+
+
+def _paused(
+    status: VirtualMachineInstanceStatus, domain: DomainStatus, now: str
+) -> list[VirtualMachineInstanceCondition]:
+    conditions = list(status.conditions)
+    if domain.state is not DomainState.PAUSED:
+        return [c for c in conditions if c.type != PAUSED]
+    if any(c.type == PAUSED for c in conditions):
+        return conditions
+    words = _PAUSES.get(domain.reason)
+    migration = status.migration_state
+    if domain.reason is Reason.MIGRATION and migration is not None and migration.mode == "Paused":
+        words = _MIGRATION_PAUSE if not migration.completed else None
+    if words is None:
+        return conditions
+    reason, message = words
+    wanted = VirtualMachineInstanceCondition(type=PAUSED, status="True", reason=reason, message=message)
+    return with_condition(conditions, wanted, now)
+
+
+def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMachineInstanceNetworkInterface]:
+    """Interfaces of the spec in its order, then those that only the guest has; merged by MAC."""
+    known = {i.name: i for i in (vmi.status.interfaces if vmi.status else [])}
+    by_mac = {nic.mac.lower(): nic for nic in seen.guest_nics}
+    by_name = {nic.name: nic for nic in seen.nics}
+    result = []
+    for spec in vmi.spec.domain.devices.interfaces if vmi.spec else []:
+        old, nic = known.get(spec.name), by_name.get(spec.name)
+        sources = [s for s in (old.info_source or "").split(", ") if s == "multus-status"] if old else []
+        if nic is None:
+            if old is not None and spec.state != "absent":
+                result.append(old)
+            continue
+        guest = by_mac.pop(nic.mac.lower(), None)
+        sources = ["domain", *(["guest-agent"] if guest else []), *sources]
+        ips = tuple(guest.ips) if guest and guest.ips else seen.pod_ips.get(spec.name, ())
+        # The pod's addresses are those under which others reach a masqueraded guest.
+        if spec.masquerade is not None and seen.pod_ips.get(spec.name):
+            ips = seen.pod_ips[spec.name]
+        result.append(
+            VirtualMachineInstanceNetworkInterface(
+                name=spec.name,
+                mac=nic.mac,
+                ip_address=ips[0] if ips else None,
+                ip_addresses=list(ips),
+                interface_name=guest.name if guest else None,
+                pod_interface_name=seen.pod_interfaces.get(spec.name),
+                info_source=", ".join(sources),
+                queue_count=nic.queues,
+                link_state="up" if nic.link_up else "down",
+            )
+        )
+    for guest in by_mac.values():
+        if guest.name == "lo" or not guest.mac:
+            continue
+        result.append(
+            VirtualMachineInstanceNetworkInterface(
+                mac=guest.mac,
+                ip_address=guest.ips[0] if guest.ips else None,
+                ip_addresses=list(guest.ips),
+                interface_name=guest.name,
+                info_source="guest-agent",
+            )
+        )
+    return result
+
+
+def volume_status(known: Sequence[VolumeStatus], seen: Observation) -> list[VolumeStatus]:
+    """Targets and sizes of the domain's disks in the list that the controller keeps, sorted by name."""
+    by_name = {v.name: v for v in known}
+    for name in seen.targets:
+        by_name.setdefault(name, VolumeStatus(name=name))
+    result = []
+    for name in sorted(by_name):
+        volume = by_name[name]
+        target = seen.targets.get(name, "")
+        changes: dict[str, Any] = {"target": target}
+        if name in seen.sizes:
+            changes["size"] = seen.sizes[name]
+        if volume.hotplug_volume is not None:
+            changes |= _hotplug_phase(volume, target)
+        result.append(evolve(volume, **changes))
+    return result
+
+
+def _hotplug_phase(volume: VolumeStatus, target: str) -> dict[str, str]:
+    if target and volume.phase in ("MountedToPod", "AttachedToNode", "Bound", "Pending", "Ready"):
+        return {
+            "phase": "Ready",
+            "reason": "VolumeReady",
+            "message": f"Successfully attach hotplugged volume {volume.name} to VM",
+        }
+    return {}
+
+
+def patch(vmi: VirtualMachineInstance, wanted: VirtualMachineInstanceStatus) -> dict[str, Any] | None:
+    """Merge patch that turns the VMI's status into the wanted one; None when they are equal."""
+    old = to_wire(vmi.status or VirtualMachineInstanceStatus())
+    new = to_wire(wanted)
+    difference = {key: new.get(key) for key in {*old, *new} if old.get(key) != new.get(key)}
+    for key, value in difference.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            difference[key] = {**dict.fromkeys(old[key]), **value}
+    if not difference:
+        return None
+    return {"metadata": {"resourceVersion": vmi.metadata.resource_version}, "status": difference}

@@ -1,0 +1,217 @@
+"""The volumes of a VMI on this node: images before its Pod is ready, disks before its domain starts.
+
+What survives what: claims and hostDisks belong to their owners; overlays, emptyDisks and ISOs live in the VMI's state
+directory, so they survive a guest's reboot and an agent's restart and go with the VMI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvtui.api import quantity
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
+from kvtui.client.rest import Client
+from kvtui.errors import InvalidObject, NotFound
+from kvtui.node.layout import DomainPaths, Layout, VmDirectory
+from kvtui.node.volumes import claims, cloudinit, configfiles, iso, qemuimg
+from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
+
+MIB = 2**20
+KERNEL = "kernel boot"
+"""Key of the kernel-boot image among the images of a VMI."""
+
+
+@dataclass(frozen=True, slots=True)
+class QemuUser:
+    """Whom QEMU runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the converter has to know about the volumes."""
+
+    paths: DomainPaths
+    block_volumes: frozenset[str]
+    formats: Mapping[str, str]
+    """Image format by containerDisk volume."""
+    claims: Mapping[str, claims.Claim] = field(default_factory=dict)
+
+
+Note = Callable[[str, str], None]
+"""Records a Normal event on the VMI: reason, message."""
+
+
+class Volumes:
+    """Makes and finds the files of VMIs. All methods may be called again."""
+
+    def __init__(self, client: Client, layout: Layout, cache: ImageCache, user: Callable[[], QemuUser]) -> None:
+        self._client = client
+        self._layout = layout
+        self._cache = cache
+        self._user = user
+
+    # Images
+
+    async def pull(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str]) -> dict[str, str]:
+        """Pulls all images; digest by volume. `pinned` are digests that must be used. Raises what the cache raises."""
+        digests = {}
+        for name, image in (await self._images(vmi, pinned)).items():
+            digests[name] = image.digest
+        return digests
+
+    async def _images(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str]) -> dict[str, CachedImage]:
+        spec = _spec(vmi)
+        found = {}
+        for volume in spec.volumes:
+            if (disk := volume.container_disk) is None:
+                continue
+            found[volume.name] = await self._cache.get(
+                disk.image,
+                Wanted(paths=(disk.path,)) if disk.path else Wanted(),
+                policy=disk.image_pull_policy or "",
+                credentials=await self._credentials(vmi, disk.image_pull_secret),
+                digest=pinned.get(volume.name, ""),
+            )
+        boot = spec.domain.firmware.kernel_boot if spec.domain.firmware else None
+        if boot is not None and (container := boot.container) is not None:
+            paths = tuple(p for p in (container.kernel_path, container.initrd_path) if p)
+            found[KERNEL] = await self._cache.get(
+                container.image,
+                Wanted(directory="/", paths=paths),
+                policy=container.image_pull_policy or "",
+                credentials=await self._credentials(vmi, container.image_pull_secret),
+                digest=pinned.get(KERNEL, ""),
+                disk=False,
+            )
+        return found
+
+    async def _credentials(self, vmi: VirtualMachineInstance, secret: str | None) -> bytes | None:
+        if not secret:
+            return None
+        try:
+            data = await configfiles.secret_data(self._client, vmi.metadata.namespace, secret)
+        except NotFound:
+            return None  # as kubelet: pulling goes on without, and its failure tells
+        return data.get(".dockerconfigjson") or data.get(".dockercfg")
+
+    # Disks
+
+    def make_directory(self, uid: str) -> VmDirectory:
+        """The state directory with the rights that QEMU needs: to pass, and to make sockets in one place."""
+        directory, user = self._layout.vm(uid), self._user()
+        for path, mode in (
+            (directory.own, 0o710),
+            (directory.disks, 0o710),
+            (directory.console, 0o710),
+            (directory.own / "nvram", 0o770),
+            (directory.sockets, 0o770),
+        ):
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(path, 0, user.gid)
+            path.chmod(mode)
+        return directory
+
+    async def prepare(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str], note: Note) -> Prepared:
+        """Everything but the ISOs. Raises Transient while something is missing, Permanent when the spec is wrong."""
+        directory = await asyncio.to_thread(self.make_directory, vmi.metadata.uid)
+        images = await self._images(vmi, pinned)
+        found: dict[str, claims.Claim] = {}
+        volumes: dict[str, str] = {}
+        for volume in _spec(vmi).volumes:
+            if name := claims.claim_name(volume):
+                claim = await self._claim(vmi, volume, name, note)
+                found[volume.name] = claim
+                volumes[volume.name] = str(self._layout.seen(claim.image))
+            elif volume.host_disk is not None:
+                volumes[volume.name] = str(self._layout.seen(await claims.ensure_host_disk(volume.host_disk)))
+        kernel = images.pop(KERNEL, None)
+        paths = DomainPaths(
+            directory=directory,
+            images={name: str(self._layout.seen(image.files[0])) for name, image in images.items()},
+            volumes=volumes,
+            kernel={f.name: str(self._layout.seen(f)) for f in kernel.files} if kernel else {},
+        )
+        formats = {name: image.format for name, image in images.items()}
+        await self._own_disks(vmi, paths, formats)
+        return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found)
+
+    async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, name: str, note: Note) -> claims.Claim:
+        claim = await claims.resolve(self._client, self._layout, vmi.metadata.namespace, name)
+        if volume.ephemeral is None and volume.memory_dump is None:
+            created = await claims.ensure_image(claim)
+            if created is not None and created.tolerated:
+                note("ToleratedSmallPV", f"PV size too small: expected {claim.size} B, using {created.size} B")
+        elif volume.ephemeral is not None and not claim.image.exists():
+            raise claims.ClaimPending(f"PersistentVolumeClaim {name} has no {claims.DISK} yet")
+        return claim
+
+    async def _own_disks(self, vmi: VirtualMachineInstance, paths: DomainPaths, formats: Mapping[str, str]) -> None:
+        for volume in _spec(vmi).volumes:
+            if volume.container_disk is not None or volume.ephemeral is not None:
+                target = self._own(paths, paths.overlay(volume.name))
+                backing = paths.images.get(volume.name) or paths.volumes[volume.name]
+                if not target.exists():
+                    await qemuimg.create_overlay(target, backing, formats.get(volume.name, "raw"))
+            elif volume.empty_disk is not None:
+                target = self._own(paths, paths.empty_disk(volume.name))
+                size = quantity.value(volume.empty_disk.capacity) // MIB * MIB
+                if size <= 0:
+                    raise InvalidObject(f"the size for volume {volume.name} is too low")
+                if not target.exists():
+                    await qemuimg.create_empty(target, size)
+
+    async def build_isos(self, vmi: VirtualMachineInstance, prepared: Prepared, uuid: str) -> dict[str, int]:
+        """cloud-init and configuration disks, anew for each start of a domain; sizes in bytes by volume."""
+        paths, spec, sizes = prepared.paths, _spec(vmi), {}
+        if (first := cloudinit.first_volume(spec.volumes)) is not None:
+            built = cloudinit.build(vmi, first, uuid, await self._cloud_init_secrets(vmi, first))
+            target = self._own(paths, paths.cloud_init(first.name, built.file))
+            sizes[first.name] = await iso.build(target, built.label, built.files)
+        used = {disk.name for disk in spec.domain.devices.disks}
+        for volume in spec.volumes:
+            if volume.name not in used:
+                continue
+            disk = await configfiles.read(self._client, vmi, volume)
+            if disk is not None:
+                target = self._own(paths, paths.config_disk(volume.name, disk.kind))
+                sizes[volume.name] = await iso.build(target, disk.label, disk.files)
+        return sizes
+
+    async def _cloud_init_secrets(self, vmi: VirtualMachineInstance, volume: Volume) -> cloudinit.Secrets:
+        source = volume.cloud_init_no_cloud or volume.cloud_init_config_drive
+        assert source is not None
+        namespace = vmi.metadata.namespace
+        user = network = None
+        if source.secret_ref is not None:
+            user = await configfiles.secret_data(self._client, namespace, source.secret_ref.name or "")
+        if source.network_data_secret_ref is not None:
+            network = await configfiles.secret_data(self._client, namespace, source.network_data_secret_ref.name or "")
+        keys: list[str] = []
+        for credential in _spec(vmi).access_credentials:
+            key = credential.ssh_public_key
+            if key is None or key.source.secret is None:
+                continue
+            method = key.propagation_method
+            wanted = method.no_cloud if volume.cloud_init_no_cloud is not None else method.config_drive
+            if wanted is None:
+                continue
+            data = await configfiles.secret_data(self._client, namespace, key.source.secret.secret_name)
+            keys += [text.decode(errors="replace").strip() for _, text in sorted(data.items()) if text.strip()]
+        return cloudinit.Secrets(user, network, tuple(keys))
+
+    def _own(self, paths: DomainPaths, seen: str) -> Path:
+        return paths.directory.own_of(seen)
+
+
+def _spec(vmi: VirtualMachineInstance) -> VirtualMachineInstanceSpec:
+    if vmi.spec is None:
+        raise InvalidObject("the VirtualMachineInstance has no spec")
+    return vmi.spec
