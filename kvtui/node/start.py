@@ -65,9 +65,9 @@ class Starter:
         uuid = DomainId(domain.findtext("uuid", ""))
         await self._free_uuid(uuid, record)
         await self._volumes.build_isos(vmi, prepared, uuid)
-        paused = vmi.spec is not None and vmi.spec.start_strategy == "Paused"
-        grace = vmi.spec.termination_grace_period_seconds if vmi.spec else None
-        features = vmi.spec.domain.features if vmi.spec else None
+        paused = vmi.spec.start_strategy == "Paused"
+        grace = vmi.spec.termination_grace_period_seconds
+        features = vmi.spec.domain.features
         record = await self._records.change(
             record,
             domain=uuid,
@@ -123,8 +123,6 @@ class Starter:
 
 def keeps_state(vmi: VirtualMachineInstance) -> bool:
     """NVRAM or TPM state is to outlive the domain."""
-    if vmi.spec is None:
-        return False
     tpm, firmware = vmi.spec.domain.devices.tpm, vmi.spec.domain.firmware
     efi = firmware.bootloader.efi if firmware and firmware.bootloader else None
     return bool((tpm and tpm.persistent) or (efi and efi.persistent))

@@ -1,0 +1,174 @@
+"""Serial consoles of the node's guests: any number of viewers follow the log, input goes through the serial socket.
+
+A viewer reads from the log at its own pace, so one that stops reading holds up nobody and costs no memory; when what
+it would read next is gone, it goes on with the oldest byte there is. The socket is only connected while there are
+viewers that type, and its output is read and thrown away at once: a client that does not read stops the guest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+
+from kvtui.console.inotify import Watcher
+from kvtui.console.log import ConsoleLog
+from kvtui.errors import Transient
+from kvtui.node.layout import VmDirectory
+
+log = structlog.get_logger()
+CHUNK = 10240
+"""Bytes per message to a viewer."""
+
+
+class Closed(enum.Enum):
+    """Why a console ended."""
+
+    MOVED = "moved"
+    ENDED = "ended"
+    RESTART = "restart"
+
+
+class NoSerial(Transient):
+    """The guest's serial port cannot be reached."""
+
+
+class Console:
+    """The console of one guest."""
+
+    def __init__(self, directory: VmDirectory, socket: Path, watcher: Watcher, *, limit: int, incoming: bool) -> None:
+        self._socket = socket
+        self.log = ConsoleLog(directory.console / "serial0.log", limit=limit, incoming=incoming)
+        self.closed: Closed | None = None
+        self._changed = asyncio.Event()
+        self._stop_watch = watcher.watch(directory.console, self._look)
+        self._viewers = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
+
+    def _look(self) -> None:
+        if self.closed is None:
+            self.log.refresh()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def join(self, start: int, data: bytes) -> None:
+        """The source's history arrived: viewers of this node may read."""
+        if not self.log.joined:
+            self.log.join(start, data)
+            self._wake()
+
+    async def wait_joined(self) -> None:
+        while not self.log.joined and self.closed is None:
+            await self._changed.wait()
+
+    async def follow(self, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Offset and bytes, for ever; ends when the console is closed and everything was handed over."""
+        await self.wait_joined()
+        while True:
+            changed = self._changed
+            first, data = await asyncio.to_thread(self.log.read, offset, CHUNK)
+            if data:
+                offset = first + len(data)
+                yield first, data
+            elif self.closed is not None:
+                return
+            else:
+                await changed.wait()
+
+    @contextlib.asynccontextmanager
+    async def viewer(self) -> AsyncIterator[None]:
+        self._viewers += 1
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                await self._disconnect()
+
+    async def write(self, data: bytes) -> None:
+        """Input to the guest. Raises NoSerial."""
+        async with self._connecting:
+            if self._writer is None or self._writer.is_closing():
+                await self._connect()
+            assert self._writer is not None
+            try:
+                self._writer.write(data)
+                await self._writer.drain()
+            except OSError as error:
+                await self._disconnect()
+                raise NoSerial(f"the serial port does not take input: {error}") from error
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                reader, self._writer = await asyncio.open_unix_connection(str(self._socket))
+        except (OSError, TimeoutError) as error:
+            raise NoSerial(f"the serial port cannot be reached: {error or 'no answer'}") from error
+        self._drain = asyncio.create_task(_discard(reader), name=f"drain {self._socket}")
+
+    async def _disconnect(self) -> None:
+        writer, self._writer = self._writer, None
+        task, self._drain = self._drain, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def close(self, why: Closed) -> None:
+        """No more bytes will come: viewers get what is left and then their end."""
+        if self.closed is not None:
+            return
+        self.log.refresh()
+        self.closed = why
+        self._stop_watch()
+        self._wake()
+        await self._disconnect()
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(65536):
+            pass
+
+
+class Consoles:
+    """The consoles of a node, by UID of the VMI."""
+
+    def __init__(self, watcher: Watcher, *, limit: int) -> None:
+        self._watcher = watcher
+        self._limit = limit
+        self._consoles: dict[str, Console] = {}
+
+    def get(self, uid: str) -> Console | None:
+        return self._consoles.get(uid)
+
+    def open(self, uid: str, directory: VmDirectory, *, incoming: bool = False) -> Console:
+        """The console of a guest; made when it is not there. `incoming`: its history is on another node."""
+        console = self._consoles.get(uid)
+        if console is None:
+            socket = directory.qemu / "s" / "serial0"
+            console = Console(directory, socket, self._watcher, limit=self._limit, incoming=incoming)
+            self._consoles[uid] = console
+        return console
+
+    async def close(self, uid: str, why: Closed) -> None:
+        console = self._consoles.pop(uid, None)
+        if console is not None:
+            await console.close(why)
+
+    async def close_all(self) -> None:
+        for uid in list(self._consoles):
+            await self.close(uid, Closed.RESTART)

@@ -1,0 +1,108 @@
+"""The rooms around a running domain, kept in step with it, and what they know for its status."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.node import migratable
+from kvtui.node.build import NodeTraits
+from kvtui.node.console import Closed, Consoles
+from kvtui.node.guestagent import GuestAgents
+from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.observe import LiveDomain, parse, read
+from kvtui.node.state import Record, Records
+from kvtui.node.status import Observation
+
+log = structlog.get_logger()
+
+
+class Plugging(Protocol):
+    """Brings the devices of a running domain into step with the spec."""
+
+    async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> bool:
+        """Whether something was changed, so that the description is to be read again."""
+
+
+class Reporter:
+    """Implements the domain room's companions."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        hypervisor: Hypervisor,
+        records: Records,
+        networks: Networks,
+        consoles: Consoles,
+        agents: GuestAgents,
+        traits: Callable[[], NodeTraits],
+        plugging: Plugging | None = None,
+        abort: Callable[[Record], Awaitable[None]],
+        forget: Callable[[Record], Awaitable[None]],
+    ) -> None:
+        self._node = node
+        self._hypervisor = hypervisor
+        self._records = records
+        self._networks = networks
+        self._consoles = consoles
+        self._agents = agents
+        self._traits = traits
+        self._plugging = plugging
+        self._abort = abort
+        self._forget = forget
+
+    async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
+        """Consoles, guest agent and devices follow the domain."""
+        self._consoles.open(record.uid, self._records.directory(record.uid))
+        live = await self._read(record)
+        self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
+        if self._plugging is not None:
+            await self._plugging.sync(vmi, record, live)
+
+    async def observe(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> Observation:
+        live = await self._read(record)
+        network = self._networks.get(record.pod_uid)
+        guest = self._agents.get(record.uid)
+        directory = self._records.directory(record.uid)
+        sizes = {}
+        for disk in live.disks:
+            if disk.name and disk.source.endswith(".iso") and disk.source.startswith(str(directory.qemu)):
+                path = directory.own_of(disk.source)
+                if path.exists():
+                    sizes[disk.name] = path.stat().st_size
+        return Observation(
+            domain=domain,
+            machine=live.machine,
+            agent_connected=live.agent_connected,
+            agent_supported=guest.supported,
+            nics=live.nics,
+            pod_interfaces={n.name: n.pod_interface for n in network.nics} if network else {},
+            pod_ips={n.name: n.ips for n in network.nics} if network else {},
+            guest_nics=guest.nics,
+            guest_os=guest.os,
+            frozen=guest.frozen,
+            targets=live.targets,
+            sizes=sizes,
+            memory=live.memory,
+            topology=live.plugged_topology,
+            verdicts=migratable.verdicts(vmi, node=self._node, host_model=bool(self._traits().guests.host_model)),
+            migration_method=migratable.method(vmi),
+        )
+
+    async def _read(self, record: Record) -> LiveDomain:
+        xml = await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE)
+        return read(parse(xml))
+
+    async def abort_migration(self, record: Record) -> None:
+        await self._abort(record)
+
+    async def gone(self, record: Record) -> None:
+        moved = record.outgoing is not None and record.outgoing.ended is not None and not record.outgoing.failed
+        await self._consoles.close(record.uid, Closed.MOVED if moved else Closed.ENDED)
+        self._agents.forget(record.uid)
+        await self._forget(record)
