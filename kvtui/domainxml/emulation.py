@@ -1,7 +1,7 @@
 """An emulated guest: what QEMU or libvirt refuses without KVM is taken out or replaced.
 
-Seen with QEMU 7.2 and libvirt 9.0: most Hyper-V enlightenments are accepted, those that need the virtual processor
-index are not. Nothing changes for guests under KVM.
+Seen with QEMU 7.2 and libvirt 9.0: every Hyper-V enlightenment but the virtual processor index is accepted, though
+none of them shows before KVM works. Nothing changes for guests under KVM.
 
 Source: https://www.qemu.org/docs/master/system/i386/hyperv.html; https://libvirt.org/formatdomain.html#cpu-model-and-topology
 """
@@ -15,8 +15,10 @@ from kvtui.domainxml.elements import Element, drop
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REFUSED_ENLIGHTENMENTS = ("vpindex", "synic", "stimer", "tlbflush", "ipi", "evmcs")
-"""The virtual processor index, all that depends on it, and nesting."""
+REFUSED_ENLIGHTENMENTS = ("vpindex",)
+"""QEMU: "kernel doesn't allow setting HyperV VP_INDEX"."""
+REFUSED_CPU_FEATURES = frozenset({"invtsc", "vmx"})
+"""An invariant TSC and Intel's nesting need the host's."""
 
 
 def is_emulated(domain: Element) -> bool:
@@ -45,13 +47,18 @@ def _cpu(domain: Element, *, host_model: bool) -> None:
     mode = cpu.get("mode")
     if mode == "host-passthrough" or (mode == "host-model" and not host_model):
         cpu.set("mode", "maximum")
+    for feature in cpu.findall("feature"):
+        if feature.get("name") in REFUSED_CPU_FEATURES and feature.get("policy") in (None, "require", "force"):
+            cpu.remove(feature)
 
 
 def _features(domain: Element) -> None:
     features = domain.find("features")
     if features is None:
         return
-    drop(features, "pvspinlock")
+    for lock in features.findall("pvspinlock"):
+        if lock.get("state") != "off":
+            features.remove(lock)
     _thin_out(features, "hyperv", REFUSED_ENLIGHTENMENTS)
     _thin_out(features, "kvm", ("hint-dedicated",))
 

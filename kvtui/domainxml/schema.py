@@ -8,10 +8,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvtui.domainxml.elements import drop
+from kvtui.domainxml.elements import child, drop, element, group
 
 if TYPE_CHECKING:
     from kvtui.domainxml.elements import Element
+
+ORDER = (
+    "name",
+    "uuid",
+    "metadata",
+    "maxMemory",
+    "memory",
+    "memoryBacking",
+    "vcpu",
+    "vcpus",
+    "iothreads",
+    "cputune",
+    "numatune",
+    "resource",
+    "sysinfo",
+    "os",
+    "features",
+    "cpu",
+    "clock",
+    "on_reboot",
+    "devices",
+    "seclabel",
+    "launchSecurity",
+)
+"""The order in which libvirt writes them, and which people expect."""
+MEMORY_SLOTS = 1
+"""One virtio-mem device grows and shrinks; libvirt before 10 counts it as a module in a slot."""
 
 
 def fit_schema(domain: Element) -> None:
@@ -19,14 +46,25 @@ def fit_schema(domain: Element) -> None:
     for tag in ("disk", "filesystem", "hostdev", "interface"):
         for device in domain.findall(f"devices/{tag}"):
             fit_device(device)
-    for memory in domain.findall("maxMemory"):
-        memory.attrib.pop("slots", None)
-    for memory in [*domain.findall("memory"), *domain.findall("maxMemory")]:
-        memory.set("unit", "b")
-    for parent in ("sysinfo",):
-        for info in domain.findall(parent):
-            for tag in ("bios", "baseBoard", "chassis"):
-                _drop_if_empty(info, tag)
+    for most in domain.findall("maxMemory"):
+        most.set("slots", str(MEMORY_SLOTS))
+        _give_memory_a_cell(domain)
+    for info in domain.findall("sysinfo"):
+        for tag in ("bios", "baseBoard", "chassis"):
+            _drop_if_empty(info, tag)
+    places = {tag: place for place, tag in enumerate(ORDER)}
+    domain[:] = sorted(domain, key=lambda part: places.get(part.tag, len(ORDER)))
+
+
+def _give_memory_a_cell(domain: Element) -> None:
+    """Memory can only be plugged into a NUMA cell; newer libvirt makes one by itself."""
+    cpu = child(domain, "cpu")
+    memory, vcpu = domain.find("memory"), domain.find("vcpu")
+    if cpu.find("numa") is not None or memory is None or vcpu is None:
+        return
+    last = int(vcpu.text or 1) - 1
+    cell = element("cell", id=0, cpus=f"0-{last}", memory=memory.text, unit=memory.get("unit"))
+    cpu.append(group("numa", [cell]))
 
 
 def fit_device(device: Element) -> None:
@@ -41,8 +79,10 @@ def fit_device(device: Element) -> None:
         for source in device.findall("source"):
             if not source.get("dir"):
                 source.attrib.pop("dir", None)
-    elif device.tag == "hostdev" and device.get("mode") is None:
+    elif device.tag == "hostdev":
         device.set("mode", "subsystem")
+        for address in device.findall("source/address"):
+            address.attrib.pop("type", None)
     elif device.tag == "interface":
         for source in device.findall("source"):
             if not source.attrib and not len(source):
