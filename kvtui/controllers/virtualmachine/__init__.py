@@ -1,0 +1,1 @@
+"""VirtualMachines: run strategies, restarts, live updates and what the screen calls their status."""
