@@ -66,6 +66,8 @@ class ControllerSettings:
     """A node whose KubeVirt heartbeat is older gets no more VMs."""
     node_recheck: float = 60.0
     """How often heartbeats are looked at without a change."""
+    shared_storage: str = ""
+    """Directory that all nodes see, for the shared storage class; empty makes no such class."""
     terminated_pods: int = 500
     """Finished Pods without a living owner that are kept; the oldest beyond are removed."""
 

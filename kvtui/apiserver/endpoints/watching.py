@@ -1,0 +1,317 @@
+"""Watch streams.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes,
+https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from kvtui.apiserver import options, reading, status
+from kvtui.apiserver.endpoints import present
+from kvtui.apiserver.endpoints.rest import selection_of
+from kvtui.apiserver.http import BASE_HEADERS, Call, add_warnings
+from kvtui.apiserver.negotiation import Form, Wanted
+from kvtui.apiserver.objects import Objects
+from kvtui.apiserver.patching import shown_bytes
+from kvtui.apiserver.record import Record
+from kvtui.apiserver.resources import ResourceInfo
+from kvtui.apiserver.selection import Selection
+from kvtui.apiserver.watch import Delivery, Watcher, WatchHub, view
+
+Object = dict[str, Any]
+BOOKMARK_INTERVAL = 60.0
+"""Seconds, about."""
+BOOKMARK_BEFORE_END = 2.0
+_DEFAULT_TIMEOUT = (1800, 3600)
+_STALLED = 30.0
+"""Seconds that one write to a client may take."""
+_BATCH = 512 * 1024
+_encode = msgspec.json.encode
+
+
+class _Start:
+    """Where a watch begins, from its query."""
+
+    def __init__(self, call: Call, objects: Objects) -> None:
+        query = call.query
+        self.revision_text = query.get("resourceVersion", "")
+        self.bookmarks = options.is_true(query, "allowWatchBookmarks")
+        self.timeout = options.integer(query, "timeoutSeconds") or random.randint(*_DEFAULT_TIMEOUT)  # noqa: S311
+        match = query.get("resourceVersionMatch", "")
+        send = query.get("sendInitialEvents")
+        self.initial_end = False
+        if send is None or send == "":
+            if match:
+                raise _invalid(
+                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless "
+                    "sendInitialEvents is provided"
+                )
+            self.initial = self.revision_text in ("", "0")
+            return
+        if match != "NotOlderThan":
+            raise _invalid(
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to "
+                "NotOlderThan"
+            )
+        self.initial = options.is_true(query, "sendInitialEvents")
+        self.initial_end = self.initial and self.bookmarks
+
+
+def _invalid(message: str) -> status.Failure:
+    return status.Failure(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {message}')
+
+
+async def watch(call: Call, objects: Objects, info: ResourceInfo, hub: WatchHub) -> web.StreamResponse:
+    """Streams changes until the time is over, the client leaves or does not keep up. Raises Failure before that."""
+    wanted = call.wanted
+    chosen = selection_of(call, info)
+    if call.target.name and not chosen.name and call.target.segments[-1] == call.target.name:
+        chosen = _named(chosen, call.target.name)
+    start = _Start(call, objects)
+    if start.initial_end and wanted.form is Form.TABLE:
+        raise status.not_acceptable(("application/json",))
+    store = objects.store
+    if start.initial:
+        await reading.wait_not_older(store, start.revision_text)
+    revision = 0 if start.initial else _revision(start, store.revision)
+    bucket = store.bucket(info.bucket)
+    # Nothing is awaited between reading the state and opening the watcher: no change can fall between.
+    backlog: list[Delivery] = []
+    if start.initial:
+        records = [r for r in bucket.scan(chosen.namespace) if chosen.matches(r)]
+        backlog = [Delivery("ADDED", r, r.rv, None) for r in records]
+    elif revision < store.revision:
+        backlog = [d for e in bucket.since(revision) if (d := view(chosen, e)) is not None]
+    opened_at = store.revision
+    watcher = hub.open(bucket, chosen)
+    try:
+        sink = await _open_sink(call, info)
+        stream = _Stream(call, info, wanted, watcher, sink, lambda: store.revision)
+        stream.skip_until = revision
+        await stream.run(start, backlog, opened_at)
+        return sink.response
+    finally:
+        hub.close(bucket, watcher)
+
+
+def _named(chosen: Selection, name: str) -> Selection:
+    from kvtui.apiserver import selectors
+
+    requirement = selectors.FieldSelector(
+        (*chosen.fields.requirements, *selectors.parse_fields(f"metadata.name={name}", "", "").requirements)
+    )
+    return Selection(chosen.namespace, chosen.labels, requirement)
+
+
+def _revision(start: _Start, current: int) -> int:
+    text = start.revision_text
+    return current if text in ("", "0") else reading.parse_revision(text)
+
+
+class _Sink:
+    """Where lines go: a chunked answer, or a websocket for browsers."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self.response = response
+
+    async def send(self, lines: list[bytes]) -> None:
+        await self.response.write(b"".join(lines))
+
+    async def end(self) -> None:
+        await self.response.write_eof()
+
+    async def gone(self, watcher: Watcher) -> None:
+        """Closes the watcher when the client has left; a plain answer is cancelled by the HTTP server."""
+
+
+class _WebSocketSink(_Sink):
+    def __init__(self, response: web.WebSocketResponse) -> None:
+        super().__init__(response)
+        self._socket = response
+
+    async def send(self, lines: list[bytes]) -> None:
+        for line in lines:
+            await self._socket.send_str(line.decode().rstrip("\n"))
+
+    async def end(self) -> None:
+        await self._socket.close()
+
+    async def gone(self, watcher: Watcher) -> None:
+        async for message in self._socket:
+            if message.type in (WSMsgType.ERROR, WSMsgType.CLOSE):
+                break
+        watcher.close()
+
+
+async def _open_sink(call: Call, info: ResourceInfo) -> _Sink:
+    warnings = [*call.warnings, *([info.warning] if info.warning else [])]
+    if call.request.headers.get("Upgrade", "").lower() == "websocket":
+        socket = web.WebSocketResponse(protocols=_protocols(call), heartbeat=30.0)
+        await socket.prepare(call.request)
+        return _WebSocketSink(socket)
+    response = web.StreamResponse(headers={**BASE_HEADERS, "Content-Type": "application/json"})
+    response.enable_chunked_encoding()
+    add_warnings(response, warnings)
+    await response.prepare(call.request)
+    return _Sink(response)
+
+
+def _protocols(call: Call) -> tuple[str, ...]:
+    """The real subprotocols; the one that carries a token is not answered."""
+    offered = call.request.headers.get("Sec-WebSocket-Protocol", "")
+    names = [p.strip() for p in offered.split(",") if p.strip()]
+    return tuple(n for n in names if not n.startswith("base64url.bearer.authorization.k8s.io."))
+
+
+class _Stream:
+    def __init__(
+        self,
+        call: Call,
+        info: ResourceInfo,
+        wanted: Wanted,
+        watcher: Watcher,
+        sink: _Sink,
+        revision: Callable[[], int],
+    ) -> None:
+        self._call = call
+        self._info = info
+        self._wanted = wanted
+        self._watcher = watcher
+        self._sink = sink
+        self._revision = revision
+        self._loop = asyncio.get_running_loop()
+        self._first_row = True
+        self.skip_until = 0
+        """A watch from a revision in the future is silent until then."""
+        include = call.query.get("includeObject", "")
+        self._encoding = (wanted.form, wanted.table_version, include, info.api_version)
+
+    async def run(self, start: _Start, backlog: list[Delivery], opened_at: int) -> None:
+        deadline = self._loop.time() + start.timeout
+        leaving = asyncio.create_task(self._sink.gone(self._watcher), name="watch client")
+        try:
+            await self._send(backlog)
+            if start.initial_end:
+                await self._bookmark(opened_at, initial_end=True)
+            await self._follow(start, deadline)
+            if not self._watcher.overflowed:
+                await self._sink.end()
+        except (ConnectionError, TimeoutError):
+            return
+        finally:
+            leaving.cancel()
+
+    async def _follow(self, start: _Start, deadline: float) -> None:
+        bookmark_at = self._next_bookmark(deadline)
+        while True:
+            timer = self._loop.call_at(min(deadline, bookmark_at) if start.bookmarks else deadline, self._watcher.wake)
+            try:
+                await self._watcher.wait()
+            finally:
+                timer.cancel()
+            deliveries = self._watcher.take()
+            # Read together with the queue: every change up to here is in `deliveries` or does not concern us.
+            revision = self._revision()
+            if self._watcher.overflowed:
+                return  # the client comes back with the last revision it saw
+            if deliveries:
+                await self._send(deliveries)
+            if self._watcher.closed:
+                return
+            now = self._loop.time()
+            if start.bookmarks and now >= bookmark_at:
+                await self._bookmark(revision)
+                bookmark_at = self._next_bookmark(deadline)
+            if now >= deadline:
+                return
+
+    def _next_bookmark(self, deadline: float) -> float:
+        now = self._loop.time()
+        regular = now + BOOKMARK_INTERVAL * random.uniform(0.8, 1.0)  # noqa: S311
+        last = deadline - BOOKMARK_BEFORE_END
+        return last if now < last < regular else regular
+
+    async def _send(self, deliveries: list[Delivery]) -> None:
+        lines: list[bytes] = []
+        size = 0
+        for delivery in deliveries:
+            if delivery.rv <= self.skip_until:
+                continue
+            line = self._line(delivery)
+            lines.append(line)
+            size += len(line)
+            if size > _BATCH:
+                await self._write(lines)
+                lines, size = [], 0
+        if lines:
+            await self._write(lines)
+
+    async def _write(self, lines: list[bytes]) -> None:
+        async with asyncio.timeout(_STALLED):
+            await self._sink.send(lines)
+
+    def _line(self, delivery: Delivery) -> bytes:
+        table = self._wanted.form is Form.TABLE
+        shared = delivery.event.lines if delivery.event is not None else None
+        key = (delivery.type, self._encoding, table and self._first_row)
+        if shared is not None and (line := shared.get(key)) is not None:
+            self._first_row = False
+            return line
+        line = b'{"type":"' + delivery.type.encode() + b'","object":' + self._object(delivery) + b"}\n"
+        self._first_row = False
+        if shared is not None:
+            shared[key] = line
+        return line
+
+    def _object(self, delivery: Delivery) -> bytes:
+        record = delivery.record
+        if delivery.rv != record.rv:
+            record = _at_revision(record, delivery.rv)
+        match self._wanted.form:
+            case Form.FULL:
+                return shown_bytes(self._info, record.data)
+            case Form.TABLE:
+                return present.table(
+                    self._info,
+                    [record],
+                    self._wanted,
+                    self._call.query,
+                    {"resourceVersion": str(record.rv)},
+                    columns=self._first_row,
+                )
+            case _:
+                return record.partial()
+
+    async def _bookmark(self, revision: int, *, initial_end: bool = False) -> None:
+        meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        obj: Object = {"kind": self._info.kind, "apiVersion": self._info.api_version, "metadata": meta}
+        if self._wanted.form is Form.TABLE:
+            obj = {
+                "kind": "Table",
+                "apiVersion": self._wanted.table_version,
+                "metadata": meta,
+                "columnDefinitions": None,
+                "rows": [],
+            }
+        elif self._wanted.form is not Form.FULL:
+            obj.update(kind="PartialObjectMetadata", apiVersion="meta.k8s.io/v1")
+        await self._write([_encode({"type": "BOOKMARK", "object": obj}) + b"\n"])
+
+
+def _at_revision(record: Record, revision: int) -> Record:
+    """The old content of an object that left the selection, with the revision of the change."""
+    from kvtui.apiserver.record import encode
+
+    obj = record.decode()
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return Record(revision, record.namespace, record.name, encode(obj))

@@ -1,0 +1,1 @@
+"""What is special about single built-in kinds, one module per family."""

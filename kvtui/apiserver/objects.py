@@ -1,0 +1,474 @@
+"""Writing objects: the one path that every create, update, patch and apply of every kind takes.
+
+decode -> metadata -> prune and default -> admission -> validate -> managed fields -> store. Handlers, the garbage
+collector and the namespace deleter all use it; none of them touches the store directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kvtui.api.admission import Admission, AdmissionRequest, Denied, Operation
+from kvtui.apiserver import metadata, names, status
+from kvtui.apiserver.database import Change
+from kvtui.apiserver.kinds.crds import is_terminating
+from kvtui.apiserver.options import WriteOptions
+from kvtui.apiserver.patch import managed_fields
+from kvtui.apiserver.record import Record, encode
+from kvtui.apiserver.resources import ResourceInfo, Resources
+from kvtui.apiserver.store import Bucket, Stale, Store
+from kvtui.apiserver.strategy import WriteContext
+from kvtui.errors import Cause
+
+Object = dict[str, Any]
+Transform = Callable[[Object], Object]
+"""The stored object (a copy) -> the wanted one. Raises Failure."""
+_NAME_ATTEMPTS = 8
+_PATCH_ATTEMPTS = 6
+MAX_OBJECT = 1536 * 1024
+"""Bytes of one stored object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write left behind."""
+
+    record: Record
+    created: bool = False
+
+
+class Objects:
+    """Creates and changes objects. Raises Failure for everything that a client did wrong."""
+
+    def __init__(
+        self,
+        store: Store,
+        resources: Resources,
+        *,
+        admission: tuple[Admission, ...] = (),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store = store
+        self.resources = resources
+        self.admission = admission
+        self.clock = clock
+
+    def bucket(self, info: ResourceInfo) -> Bucket:
+        return self.store.bucket(info.bucket)
+
+    def get(self, info: ResourceInfo, namespace: str, name: str) -> Record:
+        """The committed object. Raises Failure 404."""
+        record = self.bucket(info).get((namespace, name))
+        if record is None:
+            raise status.not_found(info.group, info.plural, name)
+        return record
+
+    async def create(
+        self,
+        info: ResourceInfo,
+        namespace: str,
+        obj: Object,
+        options: WriteOptions,
+        *,
+        name: str = "",
+        duplicates: list[str] | None = None,
+        applied: Callable[[Object], Object] | None = None,
+    ) -> Written:
+        """A new object. `applied` sets managed fields in the way of server-side apply."""
+        if info.convert_in is not None:
+            obj = info.convert_in(obj)
+        meta = metadata.coerce(obj)
+        metadata.check_identity(info, obj, namespace, name)
+        self._check_namespace(info, namespace, meta.get("name", ""))
+        unknown = self._normalize(info, obj)
+        self._report(info, unknown, duplicates or [], options)
+        now = self.clock()
+        metadata.prepare_create(info, obj, now)
+        generated = not meta.get("name") and bool(meta.get("generateName"))
+        for attempt in range(_NAME_ATTEMPTS):
+            if generated:
+                meta["name"] = names.generate(meta["generateName"])
+            try:
+                return await self._create_once(info, namespace, obj, options, now, applied)
+            except status.Failure as failure:
+                if not generated or failure.reason != "AlreadyExists":
+                    raise
+                if attempt == _NAME_ATTEMPTS - 1:
+                    raise status.name_clash(info.group, info.plural, meta["name"]) from failure
+        raise AssertionError("unreachable")
+
+    async def _create_once(
+        self,
+        info: ResourceInfo,
+        namespace: str,
+        obj: Object,
+        options: WriteOptions,
+        now: datetime,
+        applied: Callable[[Object], Object] | None,
+    ) -> Written:
+        context = self._context(info, options, now)
+        name = obj["metadata"].get("name", "")
+        bucket = self.bucket(info)
+        if name and bucket.get_latest((namespace, name)) is not None:
+            raise status.already_exists(info.group, info.plural, name)
+        if info.status and info.custom:
+            obj.pop("status", None)
+        obj = await self._mutate("CREATE", info, namespace, name, obj, None, options)
+        if info.status and info.custom:
+            obj.pop("status", None)
+        info.strategy.default(obj)
+        info.strategy.prepare_create(obj, context)
+        self._validate(info, obj, None)
+        await self._admit("CREATE", info, namespace, name, obj, None, options)
+        if applied is not None:
+            obj = applied(obj)
+        else:
+            obj = managed_fields.track_update(
+                None,
+                obj,
+                options.manager,
+                "Update",
+                info.node,
+                info.api_version,
+                now,
+                reset=reset_fields(info, obj, ""),
+            )
+        self._check_size(info, obj)
+        if options.dry_run:
+            return Written(Record(0, namespace, name, encode(obj)), created=True)
+        try:
+            future = self.store.submit(bucket, (namespace, name), Change.CREATED, obj, expected=None)
+        except Stale as error:
+            raise status.already_exists(info.group, info.plural, name) from error
+        return Written(await future, created=True)
+
+    async def update(
+        self,
+        info: ResourceInfo,
+        namespace: str,
+        name: str,
+        transform: Transform,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        duplicates: list[str] | None = None,
+        attempts: int = _PATCH_ATTEMPTS,
+        applied: Callable[[Object, Object], Object] | None = None,
+        require_revision: bool = False,
+    ) -> Written:
+        """Changes an object; when others write at the same time it starts over from their result.
+
+        `applied(old, new)` sets managed fields in the way of server-side apply. Raises Failure 404, 409, 422.
+        """
+        bucket = self.bucket(info)
+        key = (namespace, name)
+        for _ in range(attempts):
+            record = bucket.get_latest(key)
+            if record is None:
+                raise status.not_found(info.group, info.plural, name)
+            try:
+                return await self._update_once(
+                    info, record, transform, options, subresource, duplicates or [], applied, require_revision
+                )
+            except Stale:
+                continue
+        raise status.conflict(info.group, info.plural, name)
+
+    async def _update_once(
+        self,
+        info: ResourceInfo,
+        record: Record,
+        transform: Transform,
+        options: WriteOptions,
+        subresource: str,
+        duplicates: list[str],
+        applied: Callable[[Object, Object], Object] | None,
+        require_revision: bool,
+    ) -> Written:
+        namespace, name = record.key
+        old = record.decode()
+        obj = transform(record.decode())
+        if info.convert_in is not None and obj.get("apiVersion") != info.stored_api_version:
+            obj = info.convert_in(obj)
+        meta = metadata.coerce(obj)
+        metadata.check_identity(info, obj, namespace, name)
+        self._check_revision(info, meta, old, require_revision=require_revision)
+        unknown = self._normalize(info, obj)
+        self._report(info, unknown, duplicates, options)
+        obj = isolate(info, obj, old, subresource)
+        now = self.clock()
+        metadata.prepare_update(info, obj, old)
+        context = self._context(info, options, now, subresource)
+        info.strategy.default(obj)
+        info.strategy.prepare_update(obj, old, context)
+        obj = await self._mutate("UPDATE", info, namespace, name, obj, old, options, subresource)
+        obj = isolate(info, obj, old, subresource)
+        metadata.prepare_update(info, obj, old)
+        metadata.bump_generation(info, obj, old)
+        self._validate(info, obj, old)
+        await self._admit("UPDATE", info, namespace, name, obj, old, options, subresource)
+        obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if applied is not None:
+            obj = applied(old, obj)
+        else:
+            obj = managed_fields.track_update(
+                old,
+                obj,
+                options.manager,
+                "Update",
+                info.node,
+                info.api_version,
+                now,
+                subresource,
+                reset=reset_fields(info, obj, subresource),
+            )
+        if unchanged(obj, old):
+            return Written(record)
+        self._check_size(info, obj)
+        return await self._commit_update(info, record, obj, options)
+
+    async def _commit_update(self, info: ResourceInfo, record: Record, obj: Object, options: WriteOptions) -> Written:
+        if options.dry_run:
+            return Written(Record(record.rv, record.namespace, record.name, encode(obj)))
+        change = Change.DELETED if is_finished(obj) else Change.UPDATED
+        future = self.store.submit(self.bucket(info), record.key, change, obj, expected=record)
+        return Written(await future)
+
+    def _context(self, info: ResourceInfo, options: WriteOptions, now: datetime, subresource: str = "") -> WriteContext:
+        bucket = self.bucket(info)
+
+        def siblings() -> list[Object]:
+            return [r.decode() for k in bucket.keys if (r := bucket.get_latest(k)) is not None]
+
+        return WriteContext(user=options.user, now=now, subresource=subresource, siblings=siblings)
+
+    def _check_namespace(self, info: ResourceInfo, namespace: str, name: str) -> None:
+        if not info.namespaced:
+            return
+        record = self.store.bucket("namespaces").get_latest(("", namespace))
+        if record is None:
+            raise status.not_found("", "namespaces", namespace)
+        if record.head().deletion_timestamp:
+            raise status.forbidden(
+                info.group,
+                info.plural,
+                name,
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+                causes=(
+                    Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace"),
+                ),
+            )
+        if info.custom:
+            crd = self.store.bucket("customresourcedefinitions.apiextensions.k8s.io").get_latest(("", info.qualified))
+            if crd is not None and is_terminating(crd.decode()):
+                raise status.method_not_allowed(info.group, info.plural, "create")
+
+    def _check_revision(self, info: ResourceInfo, meta: Object, old: Object, *, require_revision: bool) -> None:
+        before = old["metadata"]
+        given = meta.get("resourceVersion", "")
+        if not given or given == "0":
+            if require_revision and not info.unconditional_update:
+                raise status.Failure(
+                    422,
+                    "Invalid",
+                    f'{info.qualified} "{before["name"]}" is invalid: metadata.resourceVersion: Invalid value: 0x0: '
+                    "must be specified for an update",
+                    name=before["name"],
+                    group=info.group,
+                    kind=info.plural,
+                    causes=(
+                        status.invalid_value_raw("metadata.resourceVersion", "0x0", "must be specified for an update"),
+                    ),
+                )
+        elif given != before["resourceVersion"]:
+            raise status.conflict(info.group, info.plural, before["name"])
+
+    def _normalize(self, info: ResourceInfo, obj: Object) -> list[str]:
+        """Prunes and defaults in place; returns the paths of unknown fields."""
+        obj["apiVersion"] = info.stored_api_version
+        obj["kind"] = info.kind
+        unknown: list[str] = []
+        if info.schema is not None:
+            schema = info.schema.get()
+            unknown = schema.prune(obj)
+            schema.default(obj)
+        return unknown
+
+    def _report(self, info: ResourceInfo, unknown: list[str], duplicates: list[str], options: WriteOptions) -> None:
+        if options.field_validation == "Ignore" or not (unknown or duplicates):
+            return
+        problems = [f'unknown field "{path}"' for path in unknown]
+        problems += [f'duplicate field "{path}"' for path in duplicates]
+        if options.field_validation == "Strict":
+            text = "strict decoding error: " + ", ".join(problems)
+            if not info.custom:
+                text = f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {text}'
+            raise status.bad_request(text)
+        options.warnings.extend(p for p in problems if p not in options.warnings)
+
+    def _validate(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:
+        causes = metadata.validate(info, obj, old)
+        if info.schema is not None:
+            causes += info.schema.get().validate(obj, old)
+        if not causes:
+            causes = info.strategy.validate(obj, old)
+        if causes:
+            raise status.invalid(info.group, info.kind, obj["metadata"].get("name", ""), causes)
+
+    def _check_size(self, info: ResourceInfo, obj: Object) -> None:
+        size = len(encode(obj))
+        if size > MAX_OBJECT:
+            raise status.too_large(MAX_OBJECT)
+
+    async def _mutate(
+        self,
+        operation: Operation,
+        info: ResourceInfo,
+        namespace: str,
+        name: str,
+        obj: Object,
+        old: Object | None,
+        options: WriteOptions,
+        subresource: str = "",
+    ) -> Object:
+        for plugin in self.admission:
+            request = _request(operation, info, namespace, name, obj, old, options, subresource)
+            try:
+                obj, warnings = await plugin.mutate(request)
+            except Denied as denied:
+                raise refusal(denied) from denied
+            options.warnings.extend(w for w in warnings if w not in options.warnings)
+        if self.admission and info.schema is not None:
+            schema = info.schema.get()
+            schema.prune(obj)
+            schema.default(obj)
+        return obj
+
+    async def _admit(
+        self,
+        operation: Operation,
+        info: ResourceInfo,
+        namespace: str,
+        name: str,
+        obj: Object | None,
+        old: Object | None,
+        options: WriteOptions,
+        subresource: str = "",
+    ) -> None:
+        for plugin in self.admission:
+            request = _request(operation, info, namespace, name, obj, old, options, subresource)
+            try:
+                warnings = await plugin.validate(request)
+            except Denied as denied:
+                raise refusal(denied) from denied
+            options.warnings.extend(w for w in warnings if w not in options.warnings)
+
+    async def admit_delete(self, info: ResourceInfo, record: Record, options: WriteOptions) -> None:
+        """Lets admission object to a deletion. Raises Failure."""
+        if self.admission:
+            await self._admit("DELETE", info, record.namespace, record.name, None, record.decode(), options)
+
+    async def admit_subresource(
+        self, info: ResourceInfo, record: Record, subresource: str, obj: Object, options: WriteOptions
+    ) -> None:
+        """Lets admission object to a create on a subresource, such as an eviction. Raises Failure."""
+        if self.admission:
+            await self._admit("CREATE", info, record.namespace, record.name, obj, record.decode(), options, subresource)
+
+
+def _request(
+    operation: Operation,
+    info: ResourceInfo,
+    namespace: str,
+    name: str,
+    obj: Object | None,
+    old: Object | None,
+    options: WriteOptions,
+    subresource: str,
+) -> AdmissionRequest:
+    return AdmissionRequest(
+        operation=operation,
+        group=info.group,
+        version=info.version,
+        resource=info.plural,
+        subresource=subresource,
+        namespace=namespace,
+        name=name,
+        object=obj,
+        old_object=old,
+        user=options.user,
+        dry_run=options.dry_run,
+    )
+
+
+def refusal(denied: Denied) -> status.Failure:
+    """Admission's no as an answer."""
+    message = str(denied)
+    if denied.webhook:
+        message = f'admission webhook "{denied.webhook}" denied the request: {message}'
+    return status.Failure(denied.code, denied.reason, message, causes=denied.causes, retry_after=denied.retry_after)
+
+
+def isolate(info: ResourceInfo, obj: Object, old: Object, subresource: str) -> Object:
+    """Keeps each endpoint to its part: status to /status, everything else to the main resource."""
+    if subresource == "status":
+        result = {**old, "metadata": dict(old["metadata"])}
+        if "status" in obj:
+            result["status"] = obj["status"]
+        else:
+            result.pop("status", None)
+        if not info.custom:
+            for key in ("labels", "annotations", "finalizers"):
+                if key in obj["metadata"]:
+                    result["metadata"][key] = obj["metadata"][key]
+                else:
+                    result["metadata"].pop(key, None)
+        if "managedFields" in obj["metadata"]:
+            result["metadata"]["managedFields"] = obj["metadata"]["managedFields"]
+        return result
+    if subresource == "finalize":
+        spec = {**old.get("spec", {}), "finalizers": (obj.get("spec") or {}).get("finalizers") or []}
+        return {**old, "metadata": dict(old["metadata"]), "spec": spec}
+    if info.status and not subresource:
+        if "status" in old:
+            obj["status"] = old["status"]
+        else:
+            obj.pop("status", None)
+    return obj
+
+
+def reset_fields(info: ResourceInfo, obj: Object, subresource: str) -> tuple[str, ...]:
+    """Top-level fields that an endpoint does not write."""
+    if subresource == "status":
+        return tuple(key for key in obj if key not in ("apiVersion", "kind", "metadata", "status"))
+    return ("status",) if info.status and not subresource else ()
+
+
+def unchanged(obj: Object, old: Object) -> bool:
+    """Nothing is different, apart from times of managed fields."""
+    if obj == old:
+        return True
+    for key in obj.keys() | old.keys():
+        if key != "metadata" and obj.get(key) != old.get(key):
+            return False
+    return _comparable(obj["metadata"]) == _comparable(old["metadata"])
+
+
+def _comparable(meta: Object) -> Object:
+    result = dict(meta)
+    entries = result.pop("managedFields", None) or ()
+    result["managedFields"] = [{k: v for k, v in e.items() if k != "time"} for e in entries]
+    return result
+
+
+def is_finished(obj: Object) -> bool:
+    """A deletion waits for nothing any more: the object goes with this write."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers"):
+        return False
+    if obj["kind"] == "Namespace" and obj["apiVersion"] == "v1":
+        return not (obj.get("spec") or {}).get("finalizers")
+    return int(meta.get("deletionGracePeriodSeconds") or 0) == 0

@@ -1,0 +1,230 @@
+"""The server as a whole: opens the store, serves TLS, runs the housekeeping, ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import os
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import structlog
+from aiohttp import web
+
+from kvtui.api.admission import Admission, UserInfo
+from kvtui.apiserver import bootstrap, status
+from kvtui.apiserver.audit import Audit
+from kvtui.apiserver.auth.identity import AUTHENTICATED, Authenticator
+from kvtui.apiserver.auth.rbac import MASTERS, Authorizer
+from kvtui.apiserver.auth.tokens import Tokens
+from kvtui.apiserver.builtin import BUILTIN, SHORT_HISTORY
+from kvtui.apiserver.collector import GarbageCollector
+from kvtui.apiserver.customs import CustomResources
+from kvtui.apiserver.database import DatabaseBroken
+from kvtui.apiserver.dispatch import Dispatcher
+from kvtui.apiserver.endpoints.application import Application
+from kvtui.apiserver.endpoints.health import Metrics
+from kvtui.apiserver.endpoints.logs import Agents
+from kvtui.apiserver.endpoints.reviews import Reviews
+from kvtui.apiserver.extension import Extension
+from kvtui.apiserver.namespaces import NamespaceLifecycle
+from kvtui.apiserver.objects import Objects
+from kvtui.apiserver.pki import Pki, ensure_pki
+from kvtui.apiserver.resources import Resources
+from kvtui.apiserver.store import HistoryLimits, Store
+from kvtui.apiserver.upkeep import Upkeep
+from kvtui.apiserver.watch import WatchHub
+from kvtui.settings import ApiServerSettings
+
+log = structlog.get_logger()
+_LOOPBACK = ("localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that waits for the interpreter gets it: the database thread must not wait for long."""
+_BACKLOG = 1024
+_SHUTDOWN = 5.0
+
+
+class ApiServer:
+    """One engine's API. `run()` serves until cancelled."""
+
+    def __init__(
+        self,
+        settings: ApiServerSettings,
+        *,
+        admission: Sequence[Admission] = (),
+        extensions: Sequence[Extension] = (),
+    ) -> None:
+        self.settings = settings
+        self._admission = tuple(admission)
+        self._extensions = tuple(extensions)
+        self.ready = asyncio.Event()
+        self.port = settings.port
+        """The real port, once `ready`."""
+
+    @property
+    def url(self) -> str:
+        """https://host:port, once `ready`."""
+        host = self.settings.host
+        return f"https://[{host}]:{self.port}" if ":" in host else f"https://{host}:{self.port}"
+
+    async def run(self) -> None:
+        """Raises DatabaseBroken, OSError (port in use) or ssl.SSLError at start."""
+        settings = self.settings
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.directory.chmod(0o700)
+        os.umask(0o077)
+        names = self._names()
+        pki = await asyncio.to_thread(ensure_pki, settings.pki, names)
+        async with self._store() as store:
+            await self._serve(store, pki, names)
+
+    def _names(self) -> tuple[str, ...]:
+        hosts = (self.settings.host, *self.settings.more_hosts)
+        named = [h for h in hosts if h not in ("0.0.0.0", "::")]  # noqa: S104
+        return tuple(dict.fromkeys((*_LOOPBACK, *named, *self.settings.names, socket.gethostname().lower())))
+
+    @contextlib.asynccontextmanager
+    async def _store(self) -> AsyncIterator[Store]:
+        settings = self.settings
+        limits = HistoryLimits(
+            age=settings.history_seconds, events=settings.history_events, bytes=settings.history_bytes
+        )
+        started = time.monotonic()
+        store = Store(settings.directory / "state.db", limits=limits, max_bytes=settings.max_database)
+        try:
+            for name in SHORT_HISTORY:
+                store.bucket(name).short_history = True
+            store.load()
+            gc.freeze()  # what is loaded stays: the collector need not look at it again
+            log.info("store loaded", revision=store.revision, seconds=round(time.monotonic() - started, 3))
+            yield store
+        finally:
+            await store.close()
+
+    async def _serve(self, store: Store, pki: Pki, names: tuple[str, ...]) -> None:
+        settings = self.settings
+        resources = Resources(BUILTIN)
+        CustomResources(store, resources)
+        hub = WatchHub(store, queue_limit=settings.watch_queue)
+        objects = Objects(store, resources, admission=self._admission)
+        authorizer = Authorizer(store)
+        tokens = Tokens(pki.token_key)
+        authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())
+        metrics = Metrics()
+        agents = Agents(pki)
+        audit = Audit(settings.audit_log)
+        application = Application(
+            objects,
+            hub,
+            tokens,
+            Reviews(authenticator, authorizer),
+            metrics,
+            agents,
+            extensions=self._extensions,
+            checks={"ping": lambda: True, "store": lambda: not store.broken.done(), "bootstrap": self.ready.is_set},
+            gauges=lambda: _gauges(store, hub),
+        )
+        dispatcher = Dispatcher(
+            settings,
+            authenticator,
+            authorizer,
+            application.handle,
+            extensions=self._extensions,
+            hosts=frozenset(n.lower() for n in names),
+            audit=audit,
+            metrics=metrics,
+        )
+        audit.open()
+        try:
+            await bootstrap.install(objects, definitions=settings.install_crds)
+            runner = await self._listen(dispatcher, pki)
+            try:
+                await self._run_tasks(objects, hub, metrics, runner)
+            finally:
+                hub.end_all()
+                await runner.cleanup()
+        finally:
+            await agents.close()
+            audit.close()
+
+    async def _run_tasks(self, objects: Objects, hub: WatchHub, metrics: Metrics, runner: web.AppRunner) -> None:
+        store = objects.store
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
+            tasks.create_task(NamespaceLifecycle(objects, self._ca_text()).run(), name="namespace lifecycle")
+            tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
+            tasks.create_task(_fail_when_broken(store), name="database watch")
+            self.ready.set()
+            log.info("serving", url=self.url)
+
+    def _ca_text(self) -> str:
+        return Pki(self.settings.pki).ca.cert.read_text()
+
+    def _static_tokens(self) -> Mapping[str, UserInfo]:
+        if not self.settings.admin_token:
+            return {}
+        digest = hashlib.sha256(self.settings.admin_token.encode()).hexdigest()
+        return {digest: UserInfo("kubernetes-admin", groups=(MASTERS, AUTHENTICATED))}
+
+    async def _listen(self, dispatcher: Dispatcher, pki: Pki) -> web.AppRunner:
+        settings = self.settings
+        app = web.Application(client_max_size=status.MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", dispatcher.handle)
+        runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=90.0,
+            max_line_size=16 * 1024,
+            max_field_size=32 * 1024,
+            lingering_time=1.0,
+            shutdown_timeout=_SHUTDOWN,
+        )
+        await runner.setup()
+        context = server_context(pki)
+        for host in (settings.host, *settings.more_hosts):
+            site = web.TCPSite(runner, host, self.port, ssl_context=context, backlog=_BACKLOG, reuse_address=True)
+            await site.start()
+            if not self.port:
+                self.port = runner.addresses[0][1]
+        return runner
+
+
+def server_context(pki: Pki) -> ssl.SSLContext:
+    """TLS 1.2 or newer; client certificates of our CA are verified, none is needed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(pki.server.cert, pki.server.key)
+    context.load_verify_locations(cafile=str(pki.ca.cert))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def _fail_when_broken(store: Store) -> None:
+    error = await asyncio.shield(store.broken)
+    raise DatabaseBroken(str(error)) from error
+
+
+def _gauges(store: Store, hub: WatchHub) -> dict[str, float]:
+    gauges: dict[str, float] = {
+        f'apiserver_storage_objects{{resource="{b.name}"}}': float(len(b.records)) for b in store.buckets
+    }
+    gauges["apiserver_registered_watchers"] = float(hub.count)
+    gauges["apiserver_storage_size_bytes"] = float(store.size())
+    gauges["kvtui_store_revision"] = float(store.revision)
+    return gauges
+
+
+async def serve(
+    settings: ApiServerSettings, admission: Sequence[Admission] = (), extensions: Sequence[Extension] = ()
+) -> None:
+    """Runs a server until cancelled."""
+    await ApiServer(settings, admission=admission, extensions=extensions).run()
