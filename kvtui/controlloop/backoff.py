@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ class Backoff:
         pause = min(self.limit, self.base * 2.0**self.failures)
         self.failures = min(self.failures + 1, 32)
         return float(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads load
+
+    async def pause(self) -> None:
+        """Waits as long as `next` says."""
+        await asyncio.sleep(self.next())
 
     def reset(self) -> None:
         self.failures = 0

@@ -1,0 +1,1 @@
+"""What a real cluster brings itself: only the local engine runs these."""
