@@ -41,6 +41,10 @@ class Node:
     raw: Openapi = field(default_factory=dict)
     defaults_below: bool = False
     """Some node below has a default."""
+    rules: Any = None
+    """Value validation, prepared on first use (schema/values.py)."""
+    cel_rules: Any = None
+    """CEL rules, prepared on first use (schema/cel.py)."""
 
     def child(self, key: str) -> Node | None:
         """The schema of a field or map value; None where the schema does not say."""
