@@ -187,11 +187,17 @@ class Client:
                 yield _decode_event(line, type_)
 
     async def stream(
-        self, path: str, params: Params | None = None, idle_timeout: float | None = None
+        self,
+        path: str,
+        params: Params | None = None,
+        idle_timeout: float | None = None,
+        *,
+        accept: str = "application/json",
     ) -> AsyncGenerator[bytes, None]:
         """The lines of a chunked answer, as they come."""
         timeout = aiohttp.ClientTimeout(sock_connect=self.settings.connect_timeout, sock_read=idle_timeout)
-        async with self._request("GET", path, params=params, timeout=timeout) as response:
+        headers = {"Accept": accept}
+        async with self._request("GET", path, params=params, headers=headers, timeout=timeout) as response:
             buffer = bytearray()
             try:
                 async for chunk in response.content.iter_any():

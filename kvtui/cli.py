@@ -1,0 +1,165 @@
+"""Arguments in, exit code out; no logic. Every command is a module of `kvtui.commands`, imported when it is run.
+
+Source: exit codes and output rules of the interaction design, section 20.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import os
+import sys
+
+import click
+
+from kvtui import __version__
+from kvtui.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidObject,
+    KvtuiError,
+    NotFound,
+    TooManyRequests,
+    Unreachable,
+    Usage,
+)
+
+LAZY: dict[str, tuple[str, str]] = {
+    "get": ("kvtui.commands.get:command", "Show objects as a table, names, JSON or YAML."),
+    "describe": ("kvtui.commands.describe:command", "Show one object in full, with its events."),
+    "events": ("kvtui.commands.events:command", "Show what happened, oldest first."),
+    "logs": ("kvtui.commands.logs:command", "Show the log of a VM's launcher or of an import."),
+    "apply": ("kvtui.commands.apply:command", "Create or change objects from manifests."),
+    "delete": ("kvtui.commands.delete:command", "Delete objects."),
+    "create": ("kvtui.commands.create:group", "Make manifests, or the objects themselves."),
+    "start": ("kvtui.commands.power:start", "Start a VM."),
+    "stop": ("kvtui.commands.power:stop", "Stop a VM."),
+    "restart": ("kvtui.commands.power:restart", "Restart a VM."),
+    "pause": ("kvtui.commands.power:pause", "Freeze a VM's processors."),
+    "unpause": ("kvtui.commands.power:unpause", "Let a paused VM go on."),
+    "soft-reboot": ("kvtui.commands.power:soft_reboot", "Ask the guest to reboot."),
+    "reset": ("kvtui.commands.power:reset", "Reset a VM as its reset button would."),
+    "migrate": ("kvtui.commands.migrate:migrate", "Move a running VM to another node."),
+    "migrate-cancel": ("kvtui.commands.migrate:cancel", "Stop a migration; the VM stays where it is."),
+    "evacuate-cancel": ("kvtui.commands.migrate:evacuate_cancel", "Withdraw the wish to move a VM off its node."),
+    "console": ("kvtui.commands.console:command", "Attach to a VM's serial console."),
+    "domain-xml": ("kvtui.commands.domain_xml:command", "Print the libvirt domain that this node would define."),
+    "local": ("kvtui.commands.local:group", "The engine on this machine."),
+    "lab": ("kvtui.commands.lab:group", "Several nodes on this machine, for trying and testing."),
+    "run": ("kvtui.commands.run:group", ""),
+    "completion": ("kvtui.commands.completion:command", "Print the completion script of a shell."),
+    "version": ("kvtui.commands.version:command", "Print the versions of kvtui and of the server."),
+}
+"""Command -> where it is and its one-line help; without help it is hidden."""
+
+
+class ExitCode(enum.IntEnum):
+    """What a script can tell from the exit status."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    NOT_ALLOWED = 4
+    REFUSED = 5
+    TIMED_OUT = 6
+    UNREACHABLE = 7
+    PARTLY = 8
+    INTERRUPTED = 130
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """The exit status for an error that ended a command."""
+    match error:
+        case Usage() | InvalidObject():
+            return ExitCode.USAGE
+        case NotFound():
+            return ExitCode.NOT_FOUND
+        case Forbidden():
+            return ExitCode.NOT_ALLOWED
+        case Conflict() | AlreadyExists() | TooManyRequests():
+            return ExitCode.REFUSED
+        case TimeoutError():
+            return ExitCode.TIMED_OUT
+        case Unreachable():
+            return ExitCode.UNREACHABLE
+        case Invalid() if error.code == 403:
+            return ExitCode.NOT_ALLOWED
+        case _:
+            return ExitCode.FAILED
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is run or completed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, (_, text) in LAZY.items() if text]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return None
+        module, _, attribute = LAZY[cmd_name][0].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in LAZY.items() if text])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="kvtui %(version)s")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig to use.")
+@click.option("--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="The kubeconfig to read.")
+@click.option(
+    "--data", metavar="DIR", type=click.Path(file_okay=False), help="Data directory of a local engine or lab."
+)
+@click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in.")
+@click.option("--read-only", is_flag=True, help="The screen changes nothing.")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: object) -> None:
+    """Run KVM virtual machines through the KubeVirt API.
+
+    Without a command the screen opens, on the engine of this machine unless a context is named.
+    """
+    ctx.obj = options
+    if ctx.invoked_subcommand is None:
+        from kvtui.commands.tui import open_screen  # keeps Textual out of every other command
+
+        ctx.exit(open_screen(options))
+
+
+def run() -> None:
+    """Runs the command line and exits. Messages go to stderr, with a hint of what to do."""
+    name = os.path.basename(sys.argv[0] or "kvtui")
+    program = "kubectl virt" if name == "kubectl-virt" else "kvtui"
+    try:
+        status = cli.main(prog_name=program, standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except BrokenPipeError:
+        # The reader has gone (`kvtui get vm | head`): nothing more to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except TimeoutError as error:
+        click.echo(f"error: {error or 'timed out'}", err=True)
+        sys.exit(ExitCode.TIMED_OUT)
+    except KvtuiError as error:
+        report(error)
+        sys.exit(exit_code_of(error))
+    sys.exit(status if isinstance(status, int) else ExitCode.DONE)
+
+
+def report(error: KvtuiError) -> None:
+    """The error and what can be done about it, on stderr."""
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
