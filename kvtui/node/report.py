@@ -102,7 +102,6 @@ class Reporter:
         await self._abort(record)
 
     async def gone(self, record: Record) -> None:
-        moved = record.outgoing is not None and record.outgoing.ended is not None and not record.outgoing.failed
-        await self._consoles.close(record.uid, Closed.MOVED if moved else Closed.ENDED)
+        await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
         self._agents.forget(record.uid)
         await self._forget(record)

@@ -88,6 +88,11 @@ class Record(Wire, frozen=True):
     """Volumes plugged into the running guest."""
 
     @property
+    def moved(self) -> bool:
+        """The guest runs on another node now."""
+        return self.outgoing is not None and self.outgoing.ended is not None and not self.outgoing.failed
+
+    @property
     def key(self) -> tuple[str, str]:
         return (self.namespace, self.name)
 

@@ -1,0 +1,301 @@
+"""The agent of one node: its rooms, joined, and the order in which they start and stop.
+
+Records are read and libvirt is asked before anything is decided; what nobody claims is only swept when the caches
+have been filled, so a slow API server never costs a guest its life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from kvtui.api.core.pod import Pod
+from kvtui.api.kubevirt.config import KubeVirt, KubeVirtConfiguration
+from kvtui.api.wire import ObjectKey
+from kvtui.client.rest import Client
+from kvtui.console.inotify import Watcher
+from kvtui.controlloop.controller import Controller
+from kvtui.controlloop.informer import Informer
+from kvtui.controlloop.recorder import EventRecorder
+from kvtui.errors import KvtuiError
+from kvtui.node import build, capabilities, mounts, observe, podstatus
+from kvtui.node.build import Builder, NodeTraits
+from kvtui.node.console import Consoles
+from kvtui.node.domains import Domains
+from kvtui.node.guestagent import GuestAgents
+from kvtui.node.hypervisor import ConnectionChanged, Event, Hypervisor, HypervisorRefused, NodeFacts
+from kvtui.node.instances import NodeCaches
+from kvtui.node.layout import Layout
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.pods import Pods
+from kvtui.node.registration import Health, Registration
+from kvtui.node.report import Reporter
+from kvtui.node.server import AgentServer
+from kvtui.node.start import Starter
+from kvtui.node.state import Record, Records
+from kvtui.node.volumes.images import ImageCache, ImagePuller
+from kvtui.node.volumes.room import QemuUser, Volumes
+from kvtui.node.workers import Workers
+from kvtui.settings import NodeSettings
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """Everything that runs on a node. `run` until cancelled; guests stay."""
+
+    def __init__(
+        self,
+        *,
+        settings: NodeSettings,
+        layout: Layout,
+        client: Client,
+        hypervisor: Hypervisor,
+        networks: Networks,
+        puller: ImagePuller,
+        watcher: Watcher,
+        engine: str,
+        registries_conf: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._hypervisor = hypervisor
+        self._networks = networks
+        self._engine = engine
+        self._facts: NodeFacts | None = None
+        self._traits: NodeTraits | None = None
+        self._known = asyncio.Event()
+        self._foreign = 0
+        self.records = Records(layout)
+        self.recorder = EventRecorder(client, "virt-handler", clock, host=settings.node)
+        self.caches = NodeCaches(client, settings.node)
+        self._cluster = Informer(client, KubeVirt, optional=True)
+        self.consoles = Consoles(watcher, limit=settings.console_log)
+        self._guest_agents = GuestAgents(hypervisor, self.look)
+        cache = ImageCache(layout.images, puller, limit=settings.image_cache)
+        volumes = Volumes(client, layout, cache, self._qemu_user)
+        builder = Builder(self.traits, self._configuration, allow_emulation=settings.allow_emulation)
+        self._starter = Starter(
+            hypervisor=hypervisor,
+            records=self.records,
+            volumes=volumes,
+            networks=networks,
+            builder=builder,
+            recorder=self.recorder,
+            parallel=settings.parallel_starts or os.cpu_count() or 1,
+            clock=clock,
+        )
+        self._workers = Workers(
+            client=client,
+            layout=layout,
+            recorder=self.recorder,
+            clock=clock,
+            address=settings.address,
+            registries_conf=registries_conf,
+        )
+        reporter = Reporter(
+            node=settings.node,
+            hypervisor=hypervisor,
+            records=self.records,
+            networks=networks,
+            consoles=self.consoles,
+            agents=self._guest_agents,
+            traits=self.traits,
+            abort=self._abort_migration,
+            forget=self._forget,
+        )
+        self.domains = Domains(
+            node=settings.node,
+            client=client,
+            hypervisor=hypervisor,
+            records=self.records,
+            networks=networks,
+            starter=self._starter,
+            instances=self.caches,
+            companions=reporter,
+            recorder=self.recorder,
+            clock=clock,
+            pod_ended=self._pod_ended,
+            signal_every=settings.signal_every,
+            resync=settings.resync,
+        )
+        self._pods = Pods(
+            client=client,
+            informer=self.caches.pods,
+            records=self.records,
+            networks=networks,
+            volumes=volumes,
+            workers=self._workers,
+            recorder=self.recorder,
+            clock=clock,
+            address=settings.address,
+            lock=self.domains.lock,
+            look=self.look,
+            pull_backoff=settings.pull_backoff,
+        )
+        self._domain_loop: Controller[str] = Controller(
+            "domains", self.domains.reconcile, informers=self.caches.all, workers=8
+        )
+        self._pod_loop: Controller[ObjectKey] = Controller(
+            "pods", self._pods.reconcile, informers=(self.caches.pods,), workers=4
+        )
+        self.server = AgentServer(
+            hypervisor=hypervisor,
+            records=self.records,
+            domains=self.domains,
+            consoles=self.consoles,
+            networks=networks,
+            agents=self._guest_agents,
+            workers=self._workers,
+            pods=self.caches.pods,
+            watcher=watcher,
+            replay=settings.console_replay,
+        )
+        self.registration = Registration(
+            client=client,
+            settings=settings,
+            storage=layout.storage,
+            clock=clock,
+            facts=lambda: self._facts,
+            traits=lambda: self._traits,
+            health=self._health,
+            foreign_memory=lambda: self._foreign,
+            port=lambda: self.server.port,
+        )
+
+    # What rooms ask of each other
+
+    def traits(self) -> NodeTraits:
+        """Known once libvirt has answered; nothing that needs them runs before."""
+        assert self._traits is not None
+        return self._traits
+
+    def _qemu_user(self) -> QemuUser:
+        return self.traits().host.user
+
+    def _configuration(self) -> KubeVirtConfiguration | None:
+        found = next(iter(self._cluster.all()), None)
+        return found.spec.configuration if found is not None else None
+
+    def _health(self) -> Health:
+        return Health(self._hypervisor.connected and self._traits is not None)
+
+    def look(self, uid: str) -> None:
+        """Has the domain room look at a VMI."""
+        if uid:
+            self._domain_loop.queue.add(uid)
+
+    async def _pod_ended(self, record: Record) -> None:
+        await self._pods.ended(record)
+
+    async def _abort_migration(self, record: Record) -> None:
+        log.info("no migration to abort", uid=record.uid)
+
+    async def _forget(self, record: Record) -> None:
+        self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
+
+    # Life
+
+    async def run(self, context: ssl.SSLContext | None = None) -> None:
+        await mounts.ensure(self._layout)
+        await asyncio.to_thread(self.records.load)
+        unsubscribe = self._hypervisor.subscribe(self._on_event)
+        self.caches.on_vmi(self.look)
+        self.caches.pods.subscribe(self._on_pod)
+        self._cluster.subscribe(lambda _old, _new: self._look_at_all())
+        settings = self._settings
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hypervisor.run(), name="libvirt connection")
+                tasks.create_task(self.server.run(settings.address, settings.port, context), name="agent server")
+                tasks.create_task(self.recorder.run(), name="events")
+                for informer in (*self.caches.all, self._cluster):
+                    tasks.create_task(informer.run(), name=f"informer {informer.type.__name__}")
+                tasks.create_task(self._learn(), name="node facts")
+                await self.server.started.wait()
+                tasks.create_task(self.registration.run(), name="registration")
+                tasks.create_task(self._workers.run(), name="workers")
+                tasks.create_task(self._pods.run(), name="launcher set-up")
+                tasks.create_task(self._guest_agents.run(), name="guest agents")
+                await self._known.wait()
+                tasks.create_task(self._domain_loop.run(), name="domains")
+                tasks.create_task(self._pod_loop.run(), name="pods")
+                await self._sweep()
+                self._look_at_all()
+        finally:
+            unsubscribe()
+
+    def _look_at_all(self) -> None:
+        for record in self.records:
+            self.look(record.uid)
+
+    def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
+        pod = new or old
+        assert pod is not None
+        self._pod_loop.queue.add(pod.key)
+        self.look(pod.metadata.labels.get(podstatus.CREATED_BY, ""))
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ConnectionChanged):
+            self.registration.poke()
+            if event.connected:
+                self._look_at_all()
+            return
+        record = self.records.of_domain(event.domain)
+        if record is not None:
+            self.look(record.uid)
+
+    async def _learn(self) -> None:
+        """Asks libvirt what this node is, again after each reconnect and now and then."""
+        while True:
+            await self._hypervisor.wait_connected()
+            pause = self._settings.relabel
+            try:
+                self._facts = await self._hypervisor.facts()
+                host = capabilities.host(observe.parse(await self._hypervisor.capabilities()))
+                self._foreign = await self._hypervisor.foreign_memory()
+                guests = await self._guests(host)
+                self._traits = await asyncio.to_thread(build.traits, self._engine, host, guests, kvm=self._settings.kvm)
+                self._known.set()
+                self.registration.poke()
+            except KvtuiError as error:
+                log.warning("libvirt did not tell what this node is", error=str(error))
+                pause = 2.0
+            await asyncio.sleep(pause)
+
+    async def _guests(self, host: capabilities.Host) -> capabilities.Guests:
+        kind = "kvm" if self._settings.kvm else "qemu"
+        machine = "q35" if host.arch == "x86_64" else ""
+        try:
+            text = await self._hypervisor.domain_capabilities(host.arch, machine, kind)
+        except HypervisorRefused as error:
+            log.warning("libvirt tells no CPU models", error=str(error))
+            return capabilities.Guests(usable=(), known=())
+        return capabilities.guests(observe.parse(text))
+
+    async def _sweep(self) -> None:
+        """Networks that no record knows are removed, once the caches say what is wanted here."""
+        for informer in self.caches.all:
+            await informer.wait_synced()
+        known = {record.pod_uid for record in self.records}
+        pods = {pod.metadata.uid for pod in self.caches.pods.all()}
+        for uid in await self._networks.known():
+            if uid not in known and uid not in pods:
+                log.info("orphaned network removed", pod_uid=uid)
+                with contextlib.suppress(KvtuiError):
+                    await self._networks.detach(uid)
+
+
+def engine_id(data: Path) -> str:
+    """What tells this engine's domains from those of others on the same libvirt."""
+    from kvtui.node.layout import run_directory
+
+    return run_directory(data).name

@@ -1,0 +1,55 @@
+"""Bind mounts that give QEMU its short way to VM files; see `layout`.
+
+They outlive the agent, because guests do, and are made again where they are missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from kvtui.node.layout import Layout
+from kvtui.node.processes import run
+
+
+async def ensure(layout: Layout) -> None:
+    """Makes the directories of a node and what is missing of its mounts."""
+    for directory, mode in ((layout.node, 0o700), (layout.images, 0o711), (layout.storage, 0o711), (layout.vms, 0o711)):
+        await asyncio.to_thread(_directory, directory, mode)
+    await asyncio.to_thread(_directory, layout.shared, 0o711)
+    if not layout.mounts:
+        return
+    for directory in (layout.run.parent, layout.run):
+        await asyncio.to_thread(_directory, directory, 0o711)
+    for point, source in layout.mounts.items():
+        await asyncio.to_thread(_directory, point, 0o711)
+        if not await asyncio.to_thread(_same, point, source):
+            await run("mount", "--bind", str(source), str(point))
+
+
+async def remove(layout: Layout) -> None:
+    """Takes the mounts away, for a node without guests."""
+    for point, source in layout.mounts.items():
+        if await asyncio.to_thread(_same, point, source):
+            await run("umount", str(point))
+        await asyncio.to_thread(_rmdir, point)
+    if layout.mounts:
+        await asyncio.to_thread(_rmdir, layout.run)
+
+
+def _directory(path: Path, mode: int) -> None:
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    if path.stat().st_uid == os.geteuid():
+        path.chmod(mode)
+
+
+def _same(point: Path, source: Path) -> bool:
+    return point.exists() and point.samefile(source)
+
+
+def _rmdir(path: Path) -> None:
+    try:
+        path.rmdir()
+    except (FileNotFoundError, OSError):
+        return

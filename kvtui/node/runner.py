@@ -1,0 +1,57 @@
+"""Runs the agent of one node with the real libvirt, network and API server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from kvtui.client.kubeconfig import Endpoint
+from kvtui.client.rest import Client
+from kvtui.console.inotify import Watcher
+from kvtui.node import access, layout
+from kvtui.node.agent import Agent, engine_id
+from kvtui.node.libvirt_driver import LibvirtHypervisor
+from kvtui.node.network.sandbox import Networks, NetworkSettings
+from kvtui.node.volumes.puller import RegistryPuller
+from kvtui.settings import NodeSettings
+
+log = structlog.get_logger()
+
+
+async def run_agent(
+    settings: NodeSettings, endpoint: Endpoint, *, network: NetworkSettings | None = None, registries_conf: str = ""
+) -> None:
+    """Until cancelled. Needs settings.data, node, address and the three certificate files."""
+    data = Path(settings.data)
+    places = layout.layout_of(data, settings.node, privileged=os.geteuid() == 0)
+    if settings.run_directory:
+        places = replace(places, run=Path(settings.run_directory))
+    server_tls, _ = access.contexts(settings.certificate, settings.key, settings.authority)
+    engine = engine_id(data)
+    conf = Path(registries_conf) if registries_conf else None
+    with Watcher() as watcher:
+        async with Client(endpoint) as client, Networks(places.node / "net", network or NetworkSettings()) as networks:
+            agent = Agent(
+                settings=settings,
+                layout=places,
+                client=client,
+                hypervisor=LibvirtHypervisor(settings.libvirt_uri, engine),
+                networks=networks,
+                puller=RegistryPuller(conf),
+                watcher=watcher,
+                engine=engine,
+                registries_conf=registries_conf,
+            )
+            log.info("agent starts", node=settings.node, address=settings.address, libvirt=settings.libvirt_uri)
+            await agent.run(server_tls)
+
+
+def pod_network(subnets: tuple[str, ...], bridge: str) -> NetworkSettings:
+    """The pod network of a node. Raises ValueError for subnets that are none."""
+    for subnet in subnets:
+        ipaddress.ip_network(subnet)
+    return NetworkSettings(subnets=subnets, bridge=bridge)

@@ -1,0 +1,348 @@
+"""The agent's HTTPS endpoint: what a kubelet serves, and what KubeVirt's handler serves for one VMI.
+
+Source: https://kubernetes.io/docs/concepts/cluster-administration/system-logs/ for containerLogs; KubeVirt's handler
+REST for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from kvtui.api.core.pod import Pod
+from kvtui.api.kubevirt.subresources import (
+    GuestAgentCommandInfo,
+    VirtualMachineInstanceFileSystem,
+    VirtualMachineInstanceFileSystemDisk,
+    VirtualMachineInstanceFileSystemInfo,
+    VirtualMachineInstanceGuestAgentInfo,
+    VirtualMachineInstanceGuestOSUser,
+)
+from kvtui.api.kubevirt.vmi import VirtualMachineInstanceGuestOSInfo
+from kvtui.api.wire import ObjectKey, to_json
+from kvtui.console.inotify import Watcher
+from kvtui.controlloop.informer import Informer
+from kvtui.errors import Conflict, Invalid, NotFound
+from kvtui.node import logs, metrics, podstatus
+from kvtui.node.access import guard
+from kvtui.node.console import Consoles
+from kvtui.node.domains import Domains
+from kvtui.node.guestagent import GuestAgents, GuestFacts
+from kvtui.node.hypervisor import AgentUnavailable, DomainId, Hypervisor, ShutdownMode
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.state import Record, Records, Stage
+from kvtui.node.streams import OFFSET_HEADER, Streams
+from kvtui.node.workers import Workers
+
+log = structlog.get_logger()
+PREFIX = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
+SHOWN = 10
+"""Users and file systems that guestosinfo tells."""
+FREEZE_DEFAULT = 300.0
+"""Seconds after which a frozen guest is thawed when nobody says otherwise."""
+
+
+class AgentServer:
+    """Serves until cancelled; `port` is known once `started` is set."""
+
+    def __init__(
+        self,
+        *,
+        hypervisor: Hypervisor,
+        records: Records,
+        domains: Domains,
+        consoles: Consoles,
+        networks: Networks,
+        agents: GuestAgents,
+        workers: Workers,
+        pods: Informer[Pod],
+        watcher: Watcher,
+        replay: int,
+        history_timeout: float = 10.0,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._records = records
+        self._domains = domains
+        self._consoles = consoles
+        self._agents = agents
+        self._workers = workers
+        self._pods = pods
+        self._watcher = watcher
+        self._history_timeout = history_timeout
+        self._thaws: dict[str, asyncio.TimerHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._streams = Streams(records=records, consoles=consoles, networks=networks, find=self._record, replay=replay)
+        self.started = asyncio.Event()
+        self.port = 0
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[guard], client_max_size=2**20)
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
+                web.get("/metrics/resource", self._resource_metrics),
+                web.get("/stats/summary", self._summary),
+                *self._streams.routes(PREFIX),
+                web.get(f"{PREFIX}/console/history", self._history),
+                web.get(f"{PREFIX}/vnc/screenshot", self._screenshot),
+                web.put(f"{PREFIX}/pause", self._pause),
+                web.put(f"{PREFIX}/unpause", self._unpause),
+                web.put(f"{PREFIX}/softreboot", self._softreboot),
+                web.put(f"{PREFIX}/reset", self._reset),
+                web.put(f"{PREFIX}/freeze", self._freeze),
+                web.put(f"{PREFIX}/unfreeze", self._unfreeze),
+                web.get(f"{PREFIX}/guestosinfo", self._guest_os),
+                web.get(f"{PREFIX}/userlist", self._users),
+                web.get(f"{PREFIX}/filesystemlist", self._filesystems),
+            ]
+        )
+        return app
+
+    async def run(self, address: str, port: int, context: ssl.SSLContext | None) -> None:
+        runner = web.AppRunner(self.application(), handle_signals=False, access_log=None, shutdown_timeout=2)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, address, port, ssl_context=context, backlog=256)
+            await site.start()
+            self.port = int(runner.addresses[0][1])
+            log.info("agent serves", address=address, port=self.port)
+            self.started.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self._consoles.close_all()
+            for timer in self._thaws.values():
+                timer.cancel()
+            await runner.cleanup()
+
+    def _record(self, request: web.Request) -> Record:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        record = self._records.of_key(namespace, name)
+        if record is None or record.stage is Stage.ENDED:
+            raise NotFound(f"virtualmachineinstances.kubevirt.io {name!r} is not on this node")
+        return record
+
+    def _running(self, request: web.Request) -> tuple[Record, DomainId]:
+        record = self._record(request)
+        if record.stage is not Stage.STARTED:
+            raise Conflict("VMI is not running")
+        return record, DomainId(record.domain)
+
+    # A kubelet's part
+
+    async def _healthz(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    async def _container_logs(self, request: web.Request) -> web.StreamResponse:
+        info = request.match_info
+        pod = self._pods.get(ObjectKey(info["namespace"], info["pod"]))
+        if pod is None:
+            raise NotFound(f"pod {info['pod']!r} is not on this node")
+        wanted = logs.Wanted.of(request)
+        if podstatus.is_worker(pod):
+            source = logs.file_bytes(self._workers.log_path(pod.metadata.uid), wanted, self._watcher)
+            return await logs.send(request, source, wanted)
+        record = self._records.of_pod(pod.metadata.uid)
+        if record is None or record.stage in (Stage.PREPARING, Stage.READY):
+            raise Invalid(f"container {info['container']!r} in pod {info['pod']!r} is waiting to start")
+        console = self._consoles.get(record.uid)
+        if console is None:
+            console = self._consoles.open(record.uid, self._records.directory(record.uid))
+        return await logs.send(request, logs.console_bytes(console, wanted), wanted)
+
+    async def _uses(self) -> list[metrics.Use]:
+        stats = await self._hypervisor.stats()
+        uses = []
+        for record in self._records:
+            values = stats.get(DomainId(record.domain))
+            if values is not None:
+                cpu, memory = metrics.of_domain(values)
+                uses.append(metrics.Use(record.namespace, record.pod, "compute", cpu, memory))
+        return uses
+
+    async def _resource_metrics(self, request: web.Request) -> web.StreamResponse:
+        node = await asyncio.to_thread(metrics.read_node)
+        return web.Response(text=metrics.render(node, await self._uses()))
+
+    async def _summary(self, request: web.Request) -> web.StreamResponse:
+        cpu, memory = await asyncio.to_thread(metrics.read_node)
+        pods = [
+            {
+                "podRef": {"name": use.pod, "namespace": use.namespace},
+                "cpu": {"usageCoreNanoSeconds": int(use.cpu * 1e9)},
+                "memory": {"workingSetBytes": use.memory},
+            }
+            for use in await self._uses()
+        ]
+        node = {"cpu": {"usageCoreNanoSeconds": int(cpu * 1e9)}, "memory": {"workingSetBytes": memory}}
+        return web.json_response({"node": node, "pods": pods})
+
+    # Life of one guest
+
+    async def _pause(self, request: web.Request) -> web.StreamResponse:
+        record, _ = self._running(request)
+        await self._domains.pause(record)
+        return web.Response(status=202)
+
+    async def _unpause(self, request: web.Request) -> web.StreamResponse:
+        record, _ = self._running(request)
+        await self._domains.unpause(record)
+        return web.Response(status=202)
+
+    async def _softreboot(self, request: web.Request) -> web.StreamResponse:
+        record, domain = self._running(request)
+        facts = self._agents.get(record.uid)
+        if not facts.commands and not record.acpi:
+            raise Invalid("VMI neither have the agent connected nor the ACPI feature enabled")
+        try:
+            await self._hypervisor.reboot(domain, ShutdownMode.AGENT if facts.commands else ShutdownMode.ACPI)
+        except AgentUnavailable as error:
+            log.info("the guest agent did not confirm the reboot", uid=record.uid, error=str(error))
+        return web.Response(status=202)
+
+    async def _reset(self, request: web.Request) -> web.StreamResponse:
+        _, domain = self._running(request)
+        await self._hypervisor.reset(domain)
+        return web.Response(status=202)
+
+    async def _freeze(self, request: web.Request) -> web.StreamResponse:
+        record, domain = self._running(request)
+        if record.outgoing is not None and record.outgoing.ended is None:
+            raise Conflict("the guest is being migrated")
+        timeout = FREEZE_DEFAULT
+        if request.can_read_body:
+            timeout = _seconds(str((await _body(request)).get("unfreezeTimeout", "")), FREEZE_DEFAULT)
+        await self._hypervisor.freeze(domain)
+        self._cancel_thaw(record.uid)
+        if timeout > 0:
+            loop = asyncio.get_running_loop()
+            self._thaws[record.uid] = loop.call_later(timeout, self._thaw_later, record.uid, domain)
+        return web.Response(status=202)
+
+    async def _unfreeze(self, request: web.Request) -> web.StreamResponse:
+        record, domain = self._running(request)
+        self._cancel_thaw(record.uid)
+        await self._hypervisor.thaw(domain)
+        return web.Response(status=202)
+
+    def _cancel_thaw(self, uid: str) -> None:
+        timer = self._thaws.pop(uid, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _thaw_later(self, uid: str, domain: DomainId) -> None:
+        self._thaws.pop(uid, None)
+        task = asyncio.create_task(self._hypervisor.thaw(domain), name=f"thaw {uid}")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _screenshot(self, request: web.Request) -> web.StreamResponse:
+        _, domain = self._running(request)
+        picture = await self._hypervisor.screenshot(domain)
+        return web.Response(body=picture.data, content_type=picture.mime)
+
+    # Guest agent
+
+    def _facts(self, request: web.Request) -> GuestFacts:
+        record, _ = self._running(request)
+        facts = self._agents.get(record.uid)
+        if not facts.version and not facts.hostname:
+            raise Conflict("VMI does not have guest agent connected")
+        return facts
+
+    async def _guest_os(self, request: web.Request) -> web.StreamResponse:
+        facts = self._facts(request)
+        info = VirtualMachineInstanceGuestAgentInfo(
+            guest_agent_version=facts.version,
+            hostname=facts.hostname,
+            timezone=facts.timezone,
+            os=VirtualMachineInstanceGuestOSInfo(**facts.os),
+            supported_commands=[GuestAgentCommandInfo(name=c, enabled=True) for c in sorted(facts.commands)],
+            user_list=_user_list(facts)[:SHOWN],
+            fs_info=VirtualMachineInstanceFileSystemInfo(disks=_disk_list(facts)[:SHOWN]),
+            fs_freeze_status="frozen" if facts.frozen else None,
+        )
+        return _json(info)
+
+    async def _users(self, request: web.Request) -> web.StreamResponse:
+        return _json({"items": _user_list(self._facts(request)), "metadata": {}})
+
+    async def _filesystems(self, request: web.Request) -> web.StreamResponse:
+        return _json({"items": _disk_list(self._facts(request)), "metadata": {}})
+
+    # Other agents
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        """All that is kept of a console, once the guest prints no more here; its offset is in a header."""
+        record = self._record(request)
+        if not record.moved and request.query.get("final") != "false":
+            raise Conflict("the guest may still print here")
+        console = self._consoles.open(record.uid, self._records.directory(record.uid))
+        console.log.refresh()
+        start, pieces, offset = console.log.start, [], console.log.start
+        while True:
+            _, data = await asyncio.to_thread(console.log.read, offset, 2**20)
+            if not data:
+                break
+            pieces.append(data)
+            offset += len(data)
+        return web.Response(body=b"".join(pieces), headers={OFFSET_HEADER: str(start)})
+
+
+def _user_list(facts: GuestFacts) -> list[VirtualMachineInstanceGuestOSUser]:
+    return [
+        VirtualMachineInstanceGuestOSUser(user_name=u.name, domain=u.domain or None, login_time=u.login)
+        for u in facts.users
+    ]
+
+
+def _disk_list(facts: GuestFacts) -> list[VirtualMachineInstanceFileSystem]:
+    return [
+        VirtualMachineInstanceFileSystem(
+            disk_name=f.name,
+            mount_point=f.mount,
+            file_system_type=f.type,
+            used_bytes=f.used,
+            total_bytes=f.total,
+            disk=[
+                VirtualMachineInstanceFileSystemDisk(serial=d.get("serial") or None, bus_type=d.get("bus-type", ""))
+                for d in f.disks
+            ],
+        )
+        for f in facts.filesystems
+    ]
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=to_json(value), content_type="application/json")
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        found = json.loads(await request.text() or "{}")
+    except ValueError as error:
+        raise Invalid("the body is not JSON") from error
+    if not isinstance(found, dict):
+        raise Invalid("the body is not an object")
+    return found
+
+
+def _seconds(text: str, default: float) -> float:
+    """A Go duration such as "5m0s", or plain seconds."""
+    if not text:
+        return default
+    total, number = 0.0, ""
+    for character in text:
+        if character.isdigit() or character == ".":
+            number += character
+        else:
+            scale = {"h": 3600.0, "m": 60.0, "s": 1.0}.get(character)
+            if scale is None or not number:
+                raise Invalid(f"{text!r} is not a duration")
+            total, number = total + float(number) * scale, ""
+    return total + (float(number) if number else 0.0)
