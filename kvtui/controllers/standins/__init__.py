@@ -1,1 +1,1 @@
-"""What a real cluster brings itself: only the local engine runs these."""
+"""What the local engine runs in place of a real cluster's own controllers: scheduler, nodes, Pods, budgets."""

@@ -1,0 +1,46 @@
+"""Starts all controllers of a process on shared informers, and the endpoint of their metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from kvtui.client.rest import Client
+from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
+from kvtui.controllers.metrics.endpoint import serve_metrics
+from kvtui.controllers.standins.scheduler.controller import SchedulerController
+from kvtui.controllers.virtualmachine.controller import VirtualMachineController
+from kvtui.controllers.virtualmachineinstance.controller import VirtualMachineInstanceController
+from kvtui.settings import ControllerSettings
+
+CONTROLLERS: tuple[MakeController, ...] = (
+    VirtualMachineController,
+    VirtualMachineInstanceController,
+)
+STANDINS: tuple[MakeController, ...] = (SchedulerController,)
+"""Only where no real cluster does this."""
+
+
+async def run_controllers(
+    client: Client,
+    settings: ControllerSettings,
+    *,
+    standins: bool,
+    clock: Clock,
+    further: Sequence[MakeController] = (),
+) -> None:
+    """Runs until cancelled. `further`: controllers of other parts with the same shape."""
+    context = ControllerContext.of(client, settings, clock)
+    await run_with(context, standins=standins, further=further)
+
+
+async def run_with(context: ControllerContext, *, standins: bool, further: Sequence[MakeController] = ()) -> None:
+    """As `run_controllers`, for callers that keep the context."""
+    makers = (*CONTROLLERS, *(STANDINS if standins else ()), *further)
+    controllers: list[tuple[str, Runnable]] = [(make.__name__, make(context)) for make in makers]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(context.informers.run(), name="informers")
+        tasks.create_task(context.recorders.run(), name="event recorders")
+        tasks.create_task(serve_metrics(context), name="metrics")
+        for name, controller in controllers:
+            tasks.create_task(controller.run(), name=name)
