@@ -18,6 +18,26 @@ from kvtui.errors import Cause
 Object = dict[str, Any]
 FINALIZER_ORPHAN = "orphan"
 FINALIZER_FOREGROUND = "foregroundDeletion"
+_KNOWN = frozenset(
+    (
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+        "clusterName",
+    )
+)
 _STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 _STRING_MAPS = ("labels", "annotations")
 _EMPTY_DROPPED = ("labels", "annotations", "finalizers", "ownerReferences", "managedFields", "generateName", "name")
@@ -42,6 +62,14 @@ def coerce(obj: Object) -> Object:
         if not meta.get(key, True):
             del meta[key]
     return meta
+
+
+def drop_unknown(meta: Object) -> list[str]:
+    """Removes fields that metadata does not have; returns their paths."""
+    unknown = [key for key in meta if key not in _KNOWN]
+    for key in unknown:
+        del meta[key]
+    return [f"metadata.{key}" for key in unknown]
 
 
 def _coerce_map(meta: Object, key: str) -> None:
@@ -158,10 +186,11 @@ def _name_causes(info: ResourceInfo, meta: Object) -> list[Cause]:
 
 def _finalizer_causes(meta: Object, old: Object | None) -> list[Cause]:
     finalizers: list[str] = meta.get("finalizers") or []
-    causes: list[Cause] = []
-    for finalizer in finalizers:
-        if error := names.qualified_error(finalizer):
-            causes.append(status.invalid_value("metadata.finalizers", finalizer, error))
+    causes = [
+        status.invalid_value("metadata.finalizers", finalizer, error)
+        for finalizer in finalizers
+        if (error := names.qualified_error(finalizer))
+    ]
     if FINALIZER_ORPHAN in finalizers and FINALIZER_FOREGROUND in finalizers:
         causes.append(
             status.invalid_value(

@@ -39,6 +39,12 @@ class NamespaceLifecycle:
         self._definitions: Backlog[str] = Backlog("custom resource definition")
         self._terminating: set[str] = set()
 
+    async def fill(self) -> None:
+        """Gives every namespace that is there what it must contain."""
+        for record in self._objects.store.bucket("namespaces").snapshot():
+            if not record.head().deletion_timestamp:
+                await self._namespace(record.name)
+
     async def run(self) -> None:
         store = self._objects.store
         store.listeners.append(self._changed)

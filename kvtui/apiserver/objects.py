@@ -290,10 +290,10 @@ class Objects:
         """Prunes and defaults in place; returns the paths of unknown fields."""
         obj["apiVersion"] = info.stored_api_version
         obj["kind"] = info.kind
-        unknown: list[str] = []
+        unknown = metadata.drop_unknown(obj["metadata"])
         if info.schema is not None:
             schema = info.schema.get()
-            unknown = schema.prune(obj)
+            unknown = schema.prune(obj) + unknown
             schema.default(obj)
         return unknown
 

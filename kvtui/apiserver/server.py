@@ -155,9 +155,11 @@ class ApiServer:
 
     async def _run_tasks(self, objects: Objects, hub: WatchHub, metrics: Metrics, runner: web.AppRunner) -> None:
         store = objects.store
+        namespaces = NamespaceLifecycle(objects, self._ca_text())
+        await namespaces.fill()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
-            tasks.create_task(NamespaceLifecycle(objects, self._ca_text()).run(), name="namespace lifecycle")
+            tasks.create_task(namespaces.run(), name="namespace lifecycle")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
             tasks.create_task(_fail_when_broken(store), name="database watch")
             self.ready.set()

@@ -59,10 +59,12 @@ class RunningServer:
         return context
 
     @contextlib.asynccontextmanager
-    async def session(self, pair: KeyPair | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+    async def session(
+        self, pair: KeyPair | None = None, *, decompress: bool = True
+    ) -> AsyncIterator[aiohttp.ClientSession]:
         """A plain HTTP session, for requests that no client library would make."""
         connector = aiohttp.TCPConnector(ssl=self.tls(pair), limit=0)
-        async with aiohttp.ClientSession(self.url, connector=connector) as session:
+        async with aiohttp.ClientSession(self.url, connector=connector, auto_decompress=decompress) as session:
             yield session
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kvtui.apiserver import bodies, patching, reading, selectors, status
 from kvtui.apiserver.http import Call, json_response
-from kvtui.apiserver.objects import Objects
+from kvtui.apiserver.objects import Objects, Transform
 from kvtui.apiserver.resources import ResourceInfo, ScalePaths
 from kvtui.errors import InvalidSelector
 
@@ -90,7 +90,7 @@ async def scale(call: Call, objects: Objects, info: ResourceInfo) -> web.StreamR
     options = call.write_options()
     if call.target.verb == "update":
         wanted, _ = bodies.decode(await call.body(), call.content_type)
-        change: patching.Transform = lambda _scale: wanted  # noqa: E731
+        change: Transform = lambda _scale: wanted  # noqa: E731
     elif call.target.verb == "patch":
         pseudo = _scale_info(info)
         change, _ = patching.transform_of(pseudo, await call.body(), call.content_type)
