@@ -1,0 +1,142 @@
+"""Which rules see which writes, and under which name they answer.
+
+Source: control plane facts 1.5; cdi-apiserver's webhook configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kvtui.virtapi.admission import rules_vm, rules_vmi
+from kvtui.virtapi.admission.call import Call
+from kvtui.virtapi.admission.view import ClusterView
+
+if TYPE_CHECKING:
+    from kvtui.api.admission import AdmissionRequest
+
+Mutate = Callable[[Call, ClusterView], tuple[dict[str, Any], list[str]]]
+Validate = Callable[[Call, ClusterView], list[str]]
+
+CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
+KUBEVIRT = "kubevirt.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One registration. `resource` may name a subresource after a slash."""
+
+    name: str
+    group: str
+    resource: str
+    operations: tuple[str, ...]
+    mutate: Mutate | None = None
+    validate: Validate | None = None
+
+
+WEBHOOKS: tuple[Webhook, ...] = (
+    Webhook(
+        "virtualmachines-mutator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachines",
+        (CREATE, UPDATE),
+        mutate=rules_vm.mutate_vm,
+    ),
+    Webhook(
+        "virtualmachine-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachines",
+        (CREATE, UPDATE),
+        validate=rules_vm.validate_vm,
+    ),
+    Webhook(
+        "kubevirt-crd-status-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachines/status",
+        (CREATE, UPDATE),
+        validate=rules_vm.validate_vm_status,
+    ),
+    Webhook(
+        "virtualmachinepool-validator.kubevirt.io",
+        "pool.kubevirt.io",
+        "virtualmachinepools",
+        (CREATE, UPDATE),
+        validate=rules_vm.validate_pool,
+    ),
+    Webhook(
+        "virtualmachineinstances-mutator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstances",
+        (CREATE,),
+        mutate=rules_vmi.mutate_vmi_create,
+    ),
+    Webhook(
+        "virtualmachineinstances-mutator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstances",
+        (UPDATE,),
+        mutate=rules_vmi.mutate_vmi_update,
+    ),
+    Webhook(
+        "virtualmachineinstances-create-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstances",
+        (CREATE,),
+        validate=rules_vmi.validate_vmi_create,
+    ),
+    Webhook(
+        "virtualmachineinstances-update-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstances",
+        (UPDATE,),
+        validate=rules_vmi.validate_vmi_update,
+    ),
+    Webhook(
+        "virtualmachinepreset-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstancepresets",
+        (CREATE, UPDATE),
+        validate=rules_vmi.validate_preset,
+    ),
+    Webhook(
+        "virtualmachinereplicaset-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstancereplicasets",
+        (CREATE, UPDATE),
+        validate=rules_vmi.validate_replica_set,
+    ),
+    Webhook(
+        "migrations-mutator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstancemigrations",
+        (CREATE,),
+        mutate=rules_vmi.mutate_migration,
+    ),
+    Webhook(
+        "migration-create-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstancemigrations",
+        (CREATE,),
+        validate=rules_vmi.validate_migration_create,
+    ),
+    Webhook(
+        "migration-update-validator.kubevirt.io",
+        KUBEVIRT,
+        "virtualmachineinstancemigrations",
+        (UPDATE,),
+        validate=rules_vmi.validate_migration_update,
+    ),
+)
+
+_BY_RESOURCE: dict[tuple[str, str], list[Webhook]] = {}
+for _webhook in WEBHOOKS:
+    _BY_RESOURCE.setdefault((_webhook.group, _webhook.resource), []).append(_webhook)
+
+
+def of(request: AdmissionRequest) -> Iterator[Webhook]:
+    """The webhooks that see this request, in order."""
+    resource = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
+    for webhook in _BY_RESOURCE.get((request.group, resource), ()):
+        if request.operation in webhook.operations:
+            yield webhook
