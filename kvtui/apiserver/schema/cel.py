@@ -18,11 +18,13 @@ from typing import Any
 from kvtui.apiserver.patch.json_patch import same
 from kvtui.apiserver.patch.typed import NotTyped, item_step
 from kvtui.apiserver.schema.node import Node
-from kvtui.apiserver.status import show
+from kvtui.apiserver.status import invalid_value, not_supported, required, show
 from kvtui.errors import Cause
 
 Causes = list[Cause]
 RULES = "x-kubernetes-validations"
+WRONG_TYPE = "wrong type"
+"""What the check says of an expression whose value is not what its place asks for."""
 _ABSENT: Any = object()
 _WORDS = (
     "true false null in as break const continue else for function if import let loop package namespace return var void "
@@ -71,21 +73,53 @@ def compile_problems(node: Node, path: str) -> Causes:
             at = f"{where}.{RULES}[{index}]"
             rule = raw.get("rule") or ""
             if not rule.strip():
-                causes.append(Cause("FieldValueRequired", "Required value: rule is not specified", f"{at}.rule"))
+                causes.append(required(f"{at}.rule", "rule is not specified"))
                 continue
-            for name, text in (("rule", rule), ("messageExpression", raw.get("messageExpression") or "")):
-                if raw.get("optionalOldSelf"):
-                    text = with_optional_old(text) if text else ""
-                problem = _check(text, inner, want="bool" if name == "rule" else "string") if text else ""
-                if problem:
-                    what = "" if name == "rule" else "messageExpression "
-                    message = f"Invalid value: {show(raw)}: {what}compilation failed: {problem}"
-                    causes.append(Cause("FieldValueInvalid", message, f"{at}.{name}"))
+            causes += _expression_problems(raw, inner, at)
+            message, path_ = raw.get("message"), raw.get("fieldPath")
+            if message and (not message.strip() or "\n" in message):
+                text = "must be non-empty if specified" if not message.strip() else "must not contain line breaks"
+                causes.append(invalid_value(f"{at}.message", message, text))
+            if path_ and not _leads_somewhere(path_, inner):
+                causes.append(invalid_value(f"{at}.fieldPath", path_, "must be a valid path"))
             if raw.get("reason") and raw["reason"] not in _REASONS:
-                supported = ", ".join(f'"{r}"' for r in sorted(_REASONS))
-                message = f"Unsupported value: {show(raw['reason'])}: supported values: {supported}"
-                causes.append(Cause("FieldValueNotSupported", message, f"{at}.reason"))
+                causes.append(not_supported(f"{at}.reason", raw["reason"], sorted(_REASONS)))
     return causes
+
+
+def _expression_problems(raw: dict[str, Any], node: Node, at: str) -> Causes:
+    causes: Causes = []
+    for name, want, said in (
+        ("rule", "bool", "cel expression must evaluate to a bool"),
+        ("messageExpression", "string", "messageExpression must evaluate to a string"),
+    ):
+        text = raw.get(name)
+        if not text:
+            continue
+        problem = _check(with_optional_old(text) if raw.get("optionalOldSelf") else text, node, want=want)
+        if problem:
+            failed = "compilation failed" if name == "rule" else "messageExpression compilation failed"
+            detail = said if problem == WRONG_TYPE else f"{failed}: {problem}"
+            causes.append(invalid_value(f"{at}.{name}", _as_go(raw), detail))
+    return causes
+
+
+def _as_go(raw: dict[str, Any]) -> dict[str, Any]:
+    """A rule as the server's messages show it: by the names of Go."""
+    return {
+        "Rule": raw.get("rule") or "",
+        "Message": raw.get("message") or "",
+        "MessageExpression": raw.get("messageExpression") or "",
+        "Reason": raw.get("reason"),
+        "FieldPath": raw.get("fieldPath") or "",
+        "OptionalOldSelf": raw.get("optionalOldSelf"),
+    }
+
+
+def _leads_somewhere(path: str, node: Node | None) -> bool:
+    for dotted, quoted in re.findall(r"\.([^.\['\]]+)|\['([^']+)'\]", path):
+        node = node.child(dotted or quoted) if node is not None else None
+    return node is not None
 
 
 def _places(node: Node, path: str, above: set[int]) -> Iterator[tuple[str, Node]]:

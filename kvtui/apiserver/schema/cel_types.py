@@ -12,7 +12,7 @@ from cel_expr_python import cel
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 
 from kvtui.apiserver.schema import cel_library
-from kvtui.apiserver.schema.cel import escaped
+from kvtui.apiserver.schema.cel import WRONG_TYPE, escaped
 from kvtui.apiserver.schema.node import Node
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -133,7 +133,4 @@ def check(rule: str, node: Node, want: str) -> str:
     except RuntimeError as error:
         text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
         return re.sub(r" not found in struct '[^']*'", "", text)
-    name = result.name()
-    if name.lower() not in (want, "dyn"):
-        return f"cel expression must evaluate to a {want}"
-    return ""
+    return "" if result.name().lower() in (want, "dyn") else WRONG_TYPE

@@ -12,6 +12,9 @@ import re
 import urllib.parse
 from collections.abc import Callable
 from datetime import date, datetime
+from typing import Any
+
+import re2
 
 _LABEL = r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
 _HOSTNAME = re.compile(rf"^(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?$")
@@ -32,6 +35,17 @@ _OBJECT_ID = re.compile(r"^[0-9a-fA-F]{24}$")
 _SSN = re.compile(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$", re.ASCII)
 _SHORT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _LONG_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+
+
+def compile_pattern(pattern: str) -> Any:
+    """A regular expression that runs in linear time. Raises ValueError for one that RE2 does not take."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        raise ValueError(said.decode() if isinstance(said, bytes) else str(said)) from error
 
 
 def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import re2
-
 from kvtui.apiserver.patch.json_patch import same
-from kvtui.apiserver.schema.formats import FORMATS
+from kvtui.apiserver.schema.formats import FORMATS, compile_pattern
 from kvtui.apiserver.schema.node import Node, compile_schema
 from kvtui.apiserver.status import show
 from kvtui.errors import Cause
@@ -246,10 +244,7 @@ def _scalar_checks(raw: dict[str, Any]) -> list[list[Check]]:
 
 
 def _pattern_check(pattern: str) -> Check:
-    try:
-        expression = re2.compile(pattern)
-    except re2.error as error:
-        raise ValueError(f"{pattern}: {error}") from error
+    expression = compile_pattern(pattern)
 
     def check(value: Any, path: str) -> Cause | None:
         if isinstance(value, str) and expression.search(value) is None:
