@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from kvtui.apiserver.database import Change
-from kvtui.apiserver.kinds.crds import is_established
+from kvtui.apiserver.kinds.crds import is_established, is_terminating
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import (
     LazySchema,
@@ -34,17 +36,15 @@ def resources_of(crd: Object) -> tuple[ResourceInfo, ...]:
     stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
     schemas: dict[bytes, LazySchema] = {}
     return tuple(
-        _resource(spec, names, version, f"{spec['group']}/{stored}", schemas)
+        _resource(spec, names, version, f"{spec['group']}/{stored}", schemas, terminating=is_terminating(crd))
         for version in spec["versions"]
         if version.get("served")
     )
 
 
 def _resource(
-    spec: Object, names: Object, version: Object, stored: str, schemas: dict[bytes, LazySchema]
+    spec: Object, names: Object, version: Object, stored: str, schemas: dict[bytes, LazySchema], *, terminating: bool
 ) -> ResourceInfo:
-    import msgspec
-
     document = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
     schema = schemas.setdefault(msgspec.json.encode(document), LazySchema(lambda: document))
     subresources = version.get("subresources") or {}
@@ -78,6 +78,7 @@ def _resource(
         schema=schema,
         columns=tuple(_column(c) for c in version.get("additionalPrinterColumns") or ()),
         custom=True,
+        terminating=terminating,
         warning=warning,
     )
 

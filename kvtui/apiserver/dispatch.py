@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import itertools
 import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ssl import SSLObject
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from aiohttp import web
@@ -59,10 +61,13 @@ class Dispatcher:
         self._extensions = {gv.group: e for e in extensions for gv in e.group_versions}
         self._hosts = hosts
         self._audit = audit
+        self._audit_prefix = str(uuid.uuid4())
+        self._numbers = itertools.count(1)
         self._metrics = metrics
         self._reads = 0
         self._writes = 0
         self._watches: Counter[str] = Counter()
+        self._connections: WeakKeyDictionary[SSLObject, UserInfo | None] = WeakKeyDictionary()
 
     @property
     def watches(self) -> int:
@@ -71,7 +76,7 @@ class Dispatcher:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Never raises: every failure becomes a Status."""
         started = time.monotonic()
-        audit_id = request.headers.get("Audit-Id", "")[:64] or str(uuid.uuid4())
+        audit_id = request.headers.get("Audit-Id", "")[:64] or f"{self._audit_prefix}-{next(self._numbers)}"
         target: Target | None = None
         user = ANONYMOUS
         warnings: list[str] = []
@@ -119,13 +124,10 @@ class Dispatcher:
 
     def _authenticate(self, request: web.Request) -> UserInfo:
         transport = request.transport
-        user: UserInfo | None = None
         if transport is not None:
-            tls: SSLObject | None = transport.get_extra_info("ssl_object")
-            peer = tls.getpeercert() if tls is not None else None
-            user = from_certificate(peer)
-        if user is not None:
-            return user
+            user = self._of_connection(transport)
+            if user is not None:
+                return user
         header = request.headers.get("Authorization", "")
         if header:
             scheme, _, token = header.partition(" ")
@@ -138,6 +140,15 @@ class Dispatcher:
             if name.startswith(_WS_TOKEN):
                 return self._authenticator.of_token(_decode_token(name[len(_WS_TOKEN) :]))
         return ANONYMOUS
+
+    def _of_connection(self, transport: asyncio.Transport) -> UserInfo | None:
+        """The user of the client certificate; looked up once per connection."""
+        tls: SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is None:
+            return None
+        if tls not in self._connections:
+            self._connections[tls] = from_certificate(tls.getpeercert())
+        return self._connections[tls]
 
     async def _limited(self, call: Call) -> web.StreamResponse:
         target = call.target

@@ -14,7 +14,6 @@ from typing import Any
 from kvtui.api.admission import Admission, AdmissionRequest, Denied, Operation
 from kvtui.apiserver import metadata, names, status
 from kvtui.apiserver.database import Change
-from kvtui.apiserver.kinds.crds import is_terminating
 from kvtui.apiserver.options import WriteOptions
 from kvtui.apiserver.patch import managed_fields
 from kvtui.apiserver.record import Record, encode
@@ -246,6 +245,8 @@ class Objects:
         return WriteContext(user=options.user, now=now, subresource=subresource, siblings=siblings)
 
     def _check_namespace(self, info: ResourceInfo, namespace: str, name: str) -> None:
+        if info.terminating:
+            raise status.method_not_allowed(info.group, info.plural, "create")
         if not info.namespaced:
             return
         record = self.store.bucket("namespaces").get_latest(("", namespace))
@@ -261,10 +262,6 @@ class Objects:
                     Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace"),
                 ),
             )
-        if info.custom:
-            crd = self.store.bucket("customresourcedefinitions.apiextensions.k8s.io").get_latest(("", info.qualified))
-            if crd is not None and is_terminating(crd.decode()):
-                raise status.method_not_allowed(info.group, info.plural, "create")
 
     def _check_revision(self, info: ResourceInfo, meta: Object, old: Object, *, require_revision: bool) -> None:
         before = old["metadata"]

@@ -117,6 +117,8 @@ class ResourceInfo:
     schema: LazySchema | None = None
     columns: tuple[PrinterColumn, ...] = ()
     custom: bool = False
+    terminating: bool = False
+    """Its definition is being deleted: nothing new is taken."""
     strategy: Strategy = field(default_factory=Strategy)
     warning: str = ""
     """Sent with every answer, as for deprecated versions."""
