@@ -26,7 +26,7 @@ from kvtui.errors import Usage
 @click.option("-w", "--watch", is_flag=True, help="Go on and print every change.")
 @click.option("--no-headers", is_flag=True, help="Print no column titles.")
 @click.pass_context
-def command(ctx: click.Context, kinds: str, names: tuple[str, ...], **options: Any) -> None:
+def command(ctx: click.Context, /, kinds: str, names: tuple[str, ...], **options: Any) -> None:
     """Show objects: `kvtui get vm`, `kvtui get vmi,dv -A`, `kvtui get vm/web -o yaml`."""
     run_async(_get(kinds, names, merged(ctx, options)))
 

@@ -1,0 +1,17 @@
+"""`kvtui completion`: the script that teaches a shell to complete kvtui's words."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print the completion script: `source <(kvtui completion bash)`."""
+    from kvtui.cli import cli
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "kvtui", "_KVTUI_COMPLETE").source())
