@@ -1,0 +1,1 @@
+"""The screen: everything Textual. Models below `model` know only the client; widgets know only models."""

@@ -1,0 +1,1 @@
+"""Rows as cells, one module per view; pure."""

@@ -1,0 +1,1 @@
+"""Objects as lines of text for the detail pane; pure."""

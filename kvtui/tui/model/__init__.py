@@ -1,0 +1,1 @@
+"""What the screen shows, without a widget: collections, actions, jobs, sessions; engine-independent."""
