@@ -18,7 +18,7 @@ from msgspec import Meta
 from kvtui.errors import InvalidObject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 Quantity = str | int | float
@@ -63,6 +63,11 @@ def named(name: str, default: Any) -> Any:
     if default == [] or default == {}:
         return msgspec.field(default_factory=type(default), name=name)
     return msgspec.field(default=default, name=name)
+
+
+def always(zero: Callable[[], Any]) -> Any:
+    """A required field that is also sent when it has its zero value, such as an empty string or False."""
+    return msgspec.field(default_factory=zero)
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -42,16 +42,18 @@ async def control_plane(
     **server_options: Any,
 ) -> AsyncIterator[Plane]:
     """Runs until the block ends; failures of the controllers fail the test."""
-    async with running_server(directory, **server_options) as server:
-        async with Client(await load(server.kubeconfig)) as client:
-            context = ControllerContext.of(client, settings, now)
-            running = asyncio.create_task(run_with(context, standins=True, further=further), name="controllers")
-            try:
-                await asyncio.sleep(0)
-                yield Plane(server, client, context)
-                if running.done():
-                    running.result()
-            finally:
-                running.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
+    async with (
+        running_server(directory, **server_options) as server,
+        Client(await load(server.kubeconfig)) as client,
+    ):
+        context = ControllerContext.of(client, settings, now)
+        running = asyncio.create_task(run_with(context, standins=True, further=further), name="controllers")
+        try:
+            await asyncio.sleep(0)
+            yield Plane(server, client, context)
+            if running.done():
+                running.result()
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running

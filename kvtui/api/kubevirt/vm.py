@@ -17,7 +17,7 @@ from kvtui.api.kubevirt.vmi import (
     VirtualMachineInstanceTemplateSpec,
 )
 from kvtui.api.meta import ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, INT32, INT64, NULLABLE, REQUIRED, Time, Wire, named, schema
+from kvtui.api.wire import ATOMIC, INT32, INT64, NULLABLE, REQUIRED, Time, Wire, always, named, schema
 
 
 class DataVolumeTemplateDummyStatus(Wire, frozen=True):
@@ -154,7 +154,7 @@ class VirtualMachineVolumeRequest(Wire, frozen=True):
 class VolumeSnapshotStatus(Wire, frozen=True):
     """Volume snapshot status."""
 
-    enabled: Annotated[bool, REQUIRED] = False
+    enabled: Annotated[bool, REQUIRED] = always(bool)
     name: Annotated[str, REQUIRED] = ""
     reason: str | None = None
 

@@ -31,6 +31,7 @@ from kvtui.api.wire import (
     Quantity,
     Time,
     Wire,
+    always,
     list_map,
     named,
     one_of,
@@ -666,7 +667,7 @@ class VolumeStatus(Wire, frozen=True):
     phase: str | None = None
     reason: str | None = None
     size: Annotated[int | None, INT64] = None
-    target: Annotated[str, REQUIRED] = ""
+    target: Annotated[str, REQUIRED] = always(str)
 
 
 class VirtualMachineInstanceStatus(Wire, frozen=True):
