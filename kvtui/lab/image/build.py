@@ -28,7 +28,7 @@ _EFI_SERIAL = "6b767475"
 
 _GRUB_CONFIG = """\
 search --no-floppy --label kvtui-root --set root --hint ${root}
-linux /boot/vmlinuz console=tty0 console=ttyS0,115200 net.ifnames=0 panic=10 quiet
+linux /boot/vmlinuz console=tty0 console=ttyS0,115200 net.ifnames=0 panic=10 quiet nokaslr cryptomgr.notests
 initrd /boot/initrd
 boot
 """
