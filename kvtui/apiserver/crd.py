@@ -305,9 +305,9 @@ def _approval_condition(crd: Object) -> tuple[str, str, str, str]:
 
 
 def _same_group(other: Object, crd: Object) -> bool:
-    return other.get("spec", {}).get("group") == crd["spec"].get("group") and other.get("metadata", {}).get(
-        "name"
-    ) != crd.get("metadata", {}).get("name")
+    if other["metadata"]["name"] == crd["metadata"]["name"]:
+        return False
+    return bool(other["spec"].get("group") == crd["spec"].get("group"))
 
 
 def _accepted(crd: Object, others: list[Object]) -> tuple[Object, tuple[str, str] | None]:
