@@ -10,7 +10,6 @@ from kvtui.domainxml.errors import ConversionError, UnsupportedDevice
 from kvtui.domainxml.finish import finish
 from kvtui.domainxml.hotplug import disk_xml, interface_xml, memory_device_xml, resized_memory
 from kvtui.domainxml.metadata import Ownership, ownership_of
-from kvtui.domainxml.nodepaths import NodePaths
 from kvtui.domainxml.paths import Paths, UpstreamPaths
 from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Passt, Placement, Tapped, UserMode
 from kvtui.domainxml.ports import placeholder_count, settle
@@ -24,7 +23,6 @@ __all__ = [
     "ConversionError",
     "DiskFacts",
     "HostCell",
-    "NodePaths",
     "Ownership",
     "Passt",
     "Paths",

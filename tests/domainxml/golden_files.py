@@ -19,7 +19,6 @@ from kvtui.domainxml import (
     Context,
     DiskFacts,
     HostCell,
-    NodePaths,
     Placement,
     convert,
     finish,
@@ -29,6 +28,8 @@ from kvtui.domainxml import (
 )
 from kvtui.domainxml.architecture import arch_of
 from kvtui.domainxml.firmware import Firmware, upstream_firmware
+
+from .layout import NodePaths
 
 DIRECTORY = Path(__file__).parent / "golden"
 NAMES = sorted(path.stem for path in DIRECTORY.glob("*.yaml"))

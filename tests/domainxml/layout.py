@@ -1,7 +1,4 @@
-"""Where one VM's files are on a node of ours: a state directory and a short one for sockets.
-
-Neither holds the node's name below its root, so a migrated domain finds the same relative layout.
-"""
+"""A layout for tests: one VM's files in a state directory, its sockets in a short one."""
 
 from __future__ import annotations
 
