@@ -122,12 +122,12 @@ def _conflicts(one: DomainSpec, other: DomainSpec) -> Iterator[str]:
             yield f"spec.clock.timer: {_loose(one.clock.timer)} != {_loose(other.clock.timer)}"
     if one.features is not None and other.features is not None and one.features != other.features:
         yield f"spec.features: {_loose(one.features)} != {_loose(other.features)}"
-    if one.devices.watchdog is not None and other.devices.watchdog is not None:
-        if one.devices.watchdog != other.devices.watchdog:
-            yield f"spec.devices.watchdog: {_loose(one.devices.watchdog)} != {_loose(other.devices.watchdog)}"
-    if one.io_threads_policy is not None and other.io_threads_policy is not None:
-        if one.io_threads_policy != other.io_threads_policy:
-            yield f"spec.ioThreadsPolicy: {one.io_threads_policy} != {other.io_threads_policy}"
+    dogs = (one.devices.watchdog, other.devices.watchdog)
+    if None not in dogs and dogs[0] != dogs[1]:
+        yield f"spec.devices.watchdog: {_loose(dogs[0])} != {_loose(dogs[1])}"
+    policies = (one.io_threads_policy, other.io_threads_policy)
+    if None not in policies and policies[0] != policies[1]:
+        yield f"spec.ioThreadsPolicy: {policies[0]} != {policies[1]}"
 
 
 def _cpu(cpu: Any) -> str:

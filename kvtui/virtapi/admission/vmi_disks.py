@@ -48,9 +48,11 @@ def validate_disks(disks: Sequence[Disk], field: Path) -> list[Cause]:
     found: list[Cause] = []
     for position, disk in enumerate(disks):
         at, doubled = field.item(position), field.child("domain", "devices", "disks")
-        for other in range(position):
-            if disks[other].name == disk.name:
-                found.append(invalid(f"{at} and {field.item(other)} must not have the same Name.", at.child("name")))
+        found += [
+            invalid(f"{at} and {field.item(other)} must not have the same Name.", at.child("name"))
+            for other in range(position)
+            if disks[other].name == disk.name
+        ]
         if sum(target is not None for target in (disk.disk, disk.lun, disk.cdrom)) > 1:
             found.append(invalid(f"{at} can only have a single target type defined", at))
         found += _pci_address(disk, doubled.child("disk").item(position))

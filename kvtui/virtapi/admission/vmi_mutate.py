@@ -40,7 +40,8 @@ PCI_TOPOLOGY_VERSION = "v3"
 def has_pci_topology(spec: Spec) -> bool:
     """PCI slot layouts are versioned for the machine types that have a PCIe root."""
     machine = (spec.domain.machine.type if spec.domain.machine else None) or ""
-    return "q35" in machine or machine.startswith("virt")
+    has_root = "q35" in machine or machine.startswith("virt")
+    return has_root and (spec.architecture or "amd64") in ("amd64", "arm64")
 
 
 def created(vmi: VirtualMachineInstance, config: ClusterConfig, *, uuid: str, now: str) -> VirtualMachineInstance:

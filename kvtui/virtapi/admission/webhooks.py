@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kvtui.virtapi.admission import rules_vm, rules_vmi
+from kvtui.virtapi.admission import rules_cdi, rules_lifecycle, rules_vm, rules_vmi
 from kvtui.virtapi.admission.call import Call
 from kvtui.virtapi.admission.view import ClusterView
 
@@ -21,6 +21,7 @@ Validate = Callable[[Call, ClusterView], list[str]]
 
 CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
 KUBEVIRT = "kubevirt.io"
+CDI = "cdi.kubevirt.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,105 @@ WEBHOOKS: tuple[Webhook, ...] = (
         (UPDATE,),
         validate=rules_vmi.validate_migration_update,
     ),
+    Webhook(
+        "virtualmachinesnapshot-validator.snapshot.kubevirt.io",
+        "snapshot.kubevirt.io",
+        "virtualmachinesnapshots",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_snapshot,
+    ),
+    Webhook(
+        "virtualmachinerestore-validator.snapshot.kubevirt.io",
+        "snapshot.kubevirt.io",
+        "virtualmachinerestores",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_restore,
+    ),
+    Webhook(
+        "vm-clone-mutator.kubevirt.io",
+        "clone.kubevirt.io",
+        "virtualmachineclones",
+        (CREATE,),
+        mutate=rules_lifecycle.mutate_clone,
+    ),
+    Webhook(
+        "vm-clone-validator.kubevirt.io",
+        "clone.kubevirt.io",
+        "virtualmachineclones",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_clone,
+    ),
+    Webhook(
+        "virtualmachineexport-validator.export.kubevirt.io",
+        "export.kubevirt.io",
+        "virtualmachineexports",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_export,
+    ),
+    Webhook(
+        "virtualmachinebackup-validator.backup.kubevirt.io",
+        "backup.kubevirt.io",
+        "virtualmachinebackups",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_backup,
+    ),
+    *(
+        Webhook(
+            f"{resource.removesuffix('s')}-validator.instancetype.kubevirt.io",
+            "instancetype.kubevirt.io",
+            resource,
+            (CREATE, UPDATE),
+            validate=rules_lifecycle.validate_instancetype,
+        )
+        for resource in ("virtualmachineinstancetypes", "virtualmachineclusterinstancetypes")
+    ),
+    *(
+        Webhook(
+            f"{resource.removesuffix('s')}-validator.instancetype.kubevirt.io",
+            "instancetype.kubevirt.io",
+            resource,
+            (CREATE, UPDATE),
+            validate=rules_lifecycle.validate_preference,
+        )
+        for resource in ("virtualmachinepreferences", "virtualmachineclusterpreferences")
+    ),
+    Webhook(
+        "migration-policy-validator.kubevirt.io",
+        "migrations.kubevirt.io",
+        "migrationpolicies",
+        (CREATE, UPDATE),
+        validate=rules_lifecycle.validate_policy,
+    ),
+    Webhook("datavolume-mutate.cdi.kubevirt.io", CDI, "datavolumes", (CREATE,), mutate=rules_cdi.mutate_data_volume),
+    Webhook(
+        "datavolume-validate.cdi.kubevirt.io",
+        CDI,
+        "datavolumes",
+        (CREATE, UPDATE),
+        validate=rules_cdi.validate_data_volume,
+    ),
+    Webhook(
+        "dataimportcron-validate.cdi.kubevirt.io",
+        CDI,
+        "dataimportcrons",
+        (CREATE, UPDATE),
+        validate=rules_cdi.validate_cron,
+    ),
+    Webhook(
+        "populator-validate.cdi.kubevirt.io",
+        CDI,
+        "volumeimportsources",
+        (CREATE, UPDATE),
+        validate=rules_cdi.validate_import_source,
+    ),
+    Webhook(
+        "populator-validate.cdi.kubevirt.io",
+        CDI,
+        "volumeuploadsources",
+        (CREATE, UPDATE),
+        validate=rules_cdi.validate_upload_source,
+    ),
+    Webhook("cdi-validate.cdi.kubevirt.io", CDI, "cdis", (DELETE,), validate=rules_cdi.validate_cdi_delete),
 )
 
 _BY_RESOURCE: dict[tuple[str, str], list[Webhook]] = {}

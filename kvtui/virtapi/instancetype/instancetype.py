@@ -33,9 +33,9 @@ def conflicts(template: Template, instancetype: Spec) -> list[str]:
     if instancetype.scheduler_name and spec.scheduler_name:
         found.append("schedulerName")
     found += [f"domain.{name}" for name in (*_cpu_conflicts(template, instancetype), *_memory(template, instancetype))]
-    if instancetype.io_threads is not None and instancetype.io_threads.supplemental_pool_thread_count is not None:
-        if spec.domain.io_threads is not None:
-            found.append("domain.ioThreads.supplementalPoolThreadCount")
+    wanted, present = instancetype.io_threads, spec.domain.io_threads
+    if wanted is not None and wanted.supplemental_pool_thread_count is not None and present is not None:
+        found.append("domain.ioThreads.supplementalPoolThreadCount")
     if instancetype.io_threads_policy is not None and spec.domain.io_threads_policy is not None:
         found.append("domain.ioThreadsPolicy")
     if instancetype.launch_security is not None and spec.domain.launch_security is not None:
