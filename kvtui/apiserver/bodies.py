@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from kvtui.apiserver import status
+from kvtui.apiserver.schema import protobuf
 
 _decode = msgspec.json.Decoder().decode
 _MAX_DEPTH = 100
@@ -33,8 +34,6 @@ def decode(body: bytes, content_type: str) -> tuple[dict[str, Any], list[str]]:
     if kind in ("application/yaml", "application/x-yaml", "text/yaml"):
         return decode_yaml(body)
     if kind == PROTOBUF:
-        from kvtui.apiserver.schema import protobuf
-
         return protobuf.decode(body, content_type), []
     raise status.unsupported_media_type()
 

@@ -69,6 +69,9 @@ async def _ensure(
         return
     if not update:
         return
+    current = existing.decode()
+    if all(current.get(key) == fresh.get(key) for key in update):
+        return
     await _refresh(objects, info, namespace, name, fresh, update)
 
 

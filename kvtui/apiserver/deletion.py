@@ -11,9 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 from kvtui.api.times import from_time, to_time
-from kvtui.apiserver import status
+from kvtui.apiserver import crd, status
 from kvtui.apiserver.database import Change
-from kvtui.apiserver.kinds import crds
 from kvtui.apiserver.metadata import FINALIZER_FOREGROUND, FINALIZER_ORPHAN
 from kvtui.apiserver.objects import Objects, is_finished
 from kvtui.apiserver.options import DeleteOptions, WriteOptions
@@ -23,6 +22,7 @@ from kvtui.apiserver.store import Stale
 
 Object = dict[str, Any]
 _ATTEMPTS = 6
+_PENDING = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
 PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
 
 
@@ -115,14 +115,7 @@ def mark(info: ResourceInfo, obj: Object, options: DeleteOptions, now: Any) -> N
     if info.bucket == "namespaces":
         obj.setdefault("status", {})["phase"] = "Terminating"
     if info.bucket == "customresourcedefinitions.apiextensions.k8s.io":
-        crds.set_condition(
-            obj.setdefault("status", {}).setdefault("conditions", []),
-            "Terminating",
-            "True",
-            "InstanceDeletionPending",
-            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
-            to_time(now),
-        )
+        crd.set_condition(obj, "Terminating", "True", "InstanceDeletionPending", _PENDING, to_time(now))
 
 
 def _set_finalizers(meta: Object, options: DeleteOptions) -> None:

@@ -11,10 +11,9 @@ from collections import Counter
 from typing import Any
 
 from kvtui.api.times import to_time
-from kvtui.apiserver import bootstrap, deletion
+from kvtui.apiserver import bootstrap, crd, deletion
 from kvtui.apiserver.backlog import Backlog
 from kvtui.apiserver.database import Change
-from kvtui.apiserver.kinds import crds
 from kvtui.apiserver.kinds.namespaces import FINALIZER
 from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.options import DeleteOptions
@@ -149,9 +148,8 @@ class NamespaceLifecycle:
         now = to_time(self._objects.clock())
 
         def change(obj: Object) -> Object:
-            conditions = obj.setdefault("status", {}).setdefault("conditions", [])
             for kind, bad, reason, message in _conditions(remaining, finalizers, failures):
-                crds.set_condition(conditions, kind, "True" if bad else "False", reason, message, now)
+                crd.set_condition(obj, kind, "True" if bad else "False", reason, message, now)
             return obj
 
         await self._objects.update(info, "", name, change, bootstrap.options(), subresource="status")
@@ -160,10 +158,8 @@ class NamespaceLifecycle:
         record = self._objects.store.bucket(_CRDS).get(("", name))
         if record is None:
             return None
-        crd = record.decode()
-        if not crd["metadata"].get("deletionTimestamp"):
-            return None
-        if crds.CLEANUP not in (crd["metadata"].get("finalizers") or ()):
+        head = record.head()
+        if not head.deletion_timestamp or crd.CLEANUP not in (head.finalizers or ()):
             return None
         waiting = 0
         for info in self._objects.resources.custom(name)[:1]:
@@ -178,11 +174,8 @@ class NamespaceLifecycle:
         definitions = self._objects.resources.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
         assert definitions is not None
 
-        def change(obj: Object) -> Object:
-            obj["metadata"]["finalizers"] = [f for f in obj["metadata"]["finalizers"] if f != crds.CLEANUP]
-            return obj
-
-        await self._objects.update(definitions, "", name, change, bootstrap.options())
+        now = to_time(self._objects.clock())
+        await self._objects.update(definitions, "", name, lambda obj: crd.terminated(obj, now), bootstrap.options())
         return None
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from kvtui.api.admission import Admission, AdmissionRequest, Denied, Operation
 from kvtui.apiserver import metadata, names, status
+from kvtui.apiserver.crd import check_scale
 from kvtui.apiserver.database import Change
 from kvtui.apiserver.options import WriteOptions
 from kvtui.apiserver.patch import managed_fields
 from kvtui.apiserver.record import Record, encode
 from kvtui.apiserver.resources import ResourceInfo, Resources
+from kvtui.apiserver.schema import decoding
 from kvtui.apiserver.store import Bucket, Stale, Store
 from kvtui.apiserver.strategy import WriteContext
 from kvtui.errors import Cause
@@ -121,6 +123,8 @@ class Objects:
         info.strategy.default(obj)
         info.strategy.prepare_create(obj, context)
         self._validate(info, obj, None)
+        info.strategy.settle(obj, None, context)
+        options.warnings.extend(info.strategy.warnings(obj))
         await self._admit("CREATE", info, namespace, name, obj, None, options)
         if applied is not None:
             obj = applied(obj)
@@ -208,6 +212,7 @@ class Objects:
         metadata.prepare_update(info, obj, old)
         metadata.bump_generation(info, obj, old)
         self._validate(info, obj, old)
+        info.strategy.settle(obj, old, context)
         await self._admit("UPDATE", info, namespace, name, obj, old, options, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if applied is not None:
@@ -284,14 +289,21 @@ class Objects:
             raise status.conflict(info.group, info.plural, before["name"])
 
     def _normalize(self, info: ResourceInfo, obj: Object) -> list[str]:
-        """Prunes and defaults in place; returns the paths of unknown fields."""
-        obj["apiVersion"] = info.stored_api_version
-        obj["kind"] = info.kind
+        """Prunes and defaults in place; returns the paths of unknown fields. Raises Failure 400."""
         unknown = metadata.drop_unknown(obj["metadata"])
-        if info.schema is not None:
+        if info.schema is None:
+            pass
+        elif info.custom:
             schema = info.schema.get()
             unknown = schema.prune(obj) + unknown
             schema.default(obj)
+        else:
+            misfit = decoding.misfit(obj, info.node, info.kind, info.api_version)
+            if misfit:
+                raise status.bad_request(misfit)
+            unknown = info.schema.get().prune(obj) + unknown
+        obj["apiVersion"] = info.stored_api_version
+        obj["kind"] = info.kind
         return unknown
 
     def _report(self, info: ResourceInfo, unknown: list[str], duplicates: list[str], options: WriteOptions) -> None:
@@ -308,8 +320,10 @@ class Objects:
 
     def _validate(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:
         causes = metadata.validate(info, obj, old)
-        if info.schema is not None:
+        if info.schema is not None and info.custom:
             causes += info.schema.get().validate(obj, old)
+            if info.scale is not None:
+                causes += check_scale(obj, info.scale.spec_replicas)
         if not causes:
             causes = info.strategy.validate(obj, old)
         if causes:
@@ -338,7 +352,7 @@ class Objects:
             except Denied as denied:
                 raise refusal(denied) from denied
             options.warnings.extend(w for w in warnings if w not in options.warnings)
-        if self.admission and info.schema is not None:
+        if self.admission and info.schema is not None and info.custom:
             schema = info.schema.get()
             schema.prune(obj)
             schema.default(obj)

@@ -57,7 +57,8 @@ class Target:
             version=self.version,
             resource=self.resource,
             subresource=self.subresource,
-            namespace=self.namespace,
+            # A namespace counts as being inside itself: a Role there may allow to read it.
+            namespace=self.name if self.resource == "namespaces" and not self.group else self.namespace,
             name=self.name,
         )
 
@@ -99,8 +100,6 @@ def route(method: str, raw_path: str, query: Mapping[str, str]) -> Target:
     namespace = ""
     if rest[0] == "namespaces" and (len(rest) > 3 or (len(rest) == 3 and rest[2] not in _OF_NAMESPACES)):
         namespace, rest = rest[1], rest[2:]
-    elif rest[0] == "namespaces" and group == "" and len(rest) >= 2:
-        namespace = rest[1]
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""

@@ -40,6 +40,13 @@ class Strategy:
         """Everything that is wrong with the object, or with the change."""
         return []
 
+    def settle(self, obj: Object, old: Object | None, context: WriteContext) -> None:
+        """What the server derives from an object that is valid."""
+
+    def warnings(self, obj: Object) -> list[str]:
+        """What a client should hear about an object that is accepted."""
+        return []
+
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds between a DELETE and the removal, 0 for at once."""
         return 0

@@ -83,7 +83,7 @@ async def test_custom_kinds_may_not(widgets: Api) -> None:
     assert answer.message.startswith("Object 'Kind' is missing in ")
 
 
-@pytest.mark.parametrize("name", ["UPPER", "a/b", "-a", "a..b", "x" * 254, "a_b", "é"])
+@pytest.mark.parametrize("name", ["UPPER", "a/b", "-a", "a..b", pytest.param("x" * 254, id="long"), "a_b", "é"])
 async def test_bad_names_are_invalid(api: Api, name: str) -> None:
     answer = await api.post(CONFIG_MAPS, config_map(name))
     assert (answer.code, answer.reason) == (422, "Invalid")
@@ -192,7 +192,7 @@ async def test_defaults_and_validation_come_from_the_schema(widgets: Api) -> Non
     assert created.body["spec"] == {"replicas": 1}
     answer = await widgets.post(WIDGETS, widget("b", size="medium", replicas=-1))
     assert (answer.code, answer.reason) == (422, "Invalid")
-    assert {c["field"] for c in answer.body["details"]["causes"]} == {"spec.size", "spec.replicas"}
+    assert {c["field"] for c in answer.body["details"]["causes"]} >= {"spec.size", "spec.replicas"}
     assert answer.message.startswith('Widget.example.com "b" is invalid: [')
 
 
@@ -242,7 +242,9 @@ async def test_yaml_bodies_are_taken_and_aliases_are_not(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'"x"', b"{" * 5000, b'{"a":' * 200 + b"1" + b"}" * 200, b"\xff\xfe"]
+    "body",
+    [b"", b"{", b"[]", b"null", b'"x"', b"{" * 5000, b'{"a":' * 20_000 + b"1" + b"}" * 20_000, b"\xff\xfe"],
+    ids=["empty", "cut off", "list", "null", "string", "deep and cut off", "deep", "not UTF-8"],
 )
 async def test_broken_bodies_are_bad_requests(api: Api, body: bytes) -> None:
     answer = await api.post(CONFIG_MAPS, body)

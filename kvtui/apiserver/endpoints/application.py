@@ -116,7 +116,7 @@ class Application:
         if info.namespaced:
             if not target.namespace and (target.verb not in ("list", "watch") or (named and target.verb == "get")):
                 raise status.no_such_path()
-        elif target.namespace and info.plural != "namespaces":
+        elif target.namespace:
             raise status.no_such_path()
         if target.verb not in info.verbs:
             raise status.method_not_allowed(info.group, info.plural, target.verb)

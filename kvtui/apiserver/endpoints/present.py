@@ -17,14 +17,11 @@ from kvtui.apiserver.patching import shown_bytes
 from kvtui.apiserver.reading import Page
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import ResourceInfo
+from kvtui.apiserver.schema import tables
 
 Object = dict[str, Any]
 JSON = "application/json"
 _encode = msgspec.json.encode
-try:
-    from kvtui.apiserver.schema import tables
-except ImportError:
-    tables = None
 
 
 def one(info: ResourceInfo, record: Record, wanted: Wanted, query: Mapping[str, str]) -> tuple[str, bytes]:
@@ -36,8 +33,6 @@ def one(info: ResourceInfo, record: Record, wanted: Wanted, query: Mapping[str, 
         case Form.PARTIAL:
             return JSON, record.partial()
         case Form.TABLE:
-            if tables is None:
-                return JSON, shown_bytes(info, record.data)
             return JSON, table(info, [record], wanted, query, {"resourceVersion": str(record.rv)})
         case Form.PARTIAL_LIST:
             raise status.not_acceptable((JSON, YAML))
@@ -76,7 +71,7 @@ async def send_list(call: Call, info: ResourceInfo, page: Page, wanted: Wanted) 
         meta["continue"] = page.continue_token
     if page.remaining is not None and page.continue_token:
         meta["remainingItemCount"] = page.remaining
-    if wanted.form is Form.TABLE and tables is not None:
+    if wanted.form is Form.TABLE:
         body = table(info, page.records, wanted, call.query, meta)
         return await send_large(call, [body])
     if wanted.form in (Form.PARTIAL, Form.PARTIAL_LIST):
