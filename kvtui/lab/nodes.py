@@ -98,9 +98,16 @@ def stop_processes(lab: LabPlan) -> None:
 def _check(count: int) -> None:
     if count and os.geteuid() != 0:
         raise Unsupported("a lab with nodes needs root, for namespaces and links", hint="use sudo, or `--nodes 0`")
-    for program, package in (("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("libvirtd", "libvirt-daemon")):
+    for program, package in (
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+        ("nsenter", "util-linux"),
+        ("libvirtd", "libvirt-daemon"),
+    ):
         if count and shutil.which(program) is None:
-            raise Unsupported(f"a lab needs {program}, which is not installed", hint=f"run `make setup`, or install {package}")
+            raise Unsupported(
+                f"a lab needs {program}, which is not installed", hint=f"run `make setup`, or install {package}"
+            )
 
 
 @contextlib.contextmanager
@@ -153,7 +160,9 @@ def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, 
     node.run.mkdir()
     for kind in ("net", "uts", "mnt"):
         node.namespace(kind).touch()
-    holders = [f"--{option}={node.namespace(kind)}" for option, kind in (("net", "net"), ("uts", "uts"), ("mount", "mnt"))]
+    holders = [
+        f"--{option}={node.namespace(kind)}" for option, kind in (("net", "net"), ("uts", "uts"), ("mount", "mnt"))
+    ]
     _run(["unshare", *holders, "--propagation", "private", "true"])
     _run_inside(node, node_commands(lab, node, resolver=resolver))
     for command in link_commands(lab, node, mtu=mtu):

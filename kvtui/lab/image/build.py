@@ -1,7 +1,7 @@
 """Builds the guest image: some 20 MiB of qcow2 that boot under BIOS and UEFI, from packages of this distribution.
 
-No loop device, no mount, no root: mke2fs and mtools fill file systems from a directory, grub-mkimage links the
-boot loader. The result is kept under the hash of everything that went into it.
+No loop device, no mount, no root: mke2fs and mtools fill file systems from a directory, the
+assembler makes the loader for BIOS and grub-mkimage the one for UEFI. The result is kept under the hash of everything that went into it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kvtui.errors import Unsupported
-from kvtui.lab.image.disk import MIB, SECTOR, Layout, boot_area, layout
+from kvtui.lab.image.disk import MIB, SECTOR, Layout, boot_area, layout, sectors
 from kvtui.lab.image.kernel import Kernel, find_kernel
-from kvtui.lab.image.tree import EPOCH, make_initrd, make_root, settle, sources
+from kvtui.lab.image.tree import EPOCH, make_initrd, make_root, own_files, settle, sources
 
 ROOT_LABEL = "kvtui-root"
-_GRUB = Path("/usr/lib/grub")
-_GRUB_MODULES = ("part_msdos", "ext2", "linux", "minicmd", "search", "search_label")
+_GRUB = Path("/usr/lib/grub/x86_64-efi")
+_GRUB_MODULES = ("part_msdos", "linux")
 _ROOT_UUID = "6b767475-6900-4000-8000-000000000001"
 _DISK_SIGNATURE = 0x6B767475
 _EFI_SERIAL = "6b767475"
 
-_GRUB_CONFIG = """\
-search --no-floppy --label kvtui-root --set root --hint ${root}
-linux /boot/vmlinuz console=tty0 console=ttyS0,115200 net.ifnames=0 panic=10 quiet nokaslr cryptomgr.notests
-initrd /boot/initrd
-boot
-"""
+_ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0 panic=10 quiet nokaslr cryptomgr.notests"
 
 _TOOLS = {
     "mke2fs": "e2fsprogs",
@@ -41,6 +36,8 @@ _TOOLS = {
     "qemu-img": "qemu-utils",
     "depmod": "kmod",
     "strip": "binutils",
+    "as": "binutils",
+    "ld": "binutils",
 }
 
 
@@ -70,22 +67,31 @@ def build_image(cache: Path, *, say: Callable[[str], None], kernels: tuple[Path,
 def _build(work: Path, kernel: Kernel) -> Path:
     root = work / "root"
     make_root(root, kernel)
-    (root / "boot/initrd").write_bytes(make_initrd(work / "initrd", kernel))
     settle(root)
+    boot = (kernel.image.read_bytes(), make_initrd(work / "initrd", kernel))
     content = sum(-(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*") if not path.is_symlink())
-    loader = _efi_loader(work)
-    disk = layout(efi_size=loader.stat().st_size + MIB, root_size=content + 24 * MIB)
+    loader = _efi_loader(work, *boot)
+    disk = layout(
+        efi_size=loader.stat().st_size + MIB,
+        boot_size=sum(map(sectors, boot)) * SECTOR,
+        root_size=content + 24 * MIB,
+    )
     raw = work / "disk.raw"
     with raw.open("wb") as out:
         out.truncate(disk.size)
         out.write(
             boot_area(
                 disk,
-                boot=(_GRUB / "i386-pc/boot.img").read_bytes(),
-                core=_grub_image(work, "i386-pc", ("biosdisk",)).read_bytes(),
+                loader=_bios_loader(work),
+                kernel=boot[0],
+                initrd=boot[1],
+                arguments=_ARGUMENTS,
                 signature=_DISK_SIGNATURE,
             )
         )
+        out.seek(disk.boot.start)
+        for part in boot:
+            out.write(part.ljust(sectors(part) * SECTOR, b"\0"))
     _fill_efi(raw, disk, loader)
     _fill_root(raw, disk, root)
     image = work / "disk.qcow2"
@@ -94,28 +100,46 @@ def _build(work: Path, kernel: Kernel) -> Path:
     return image
 
 
-def _efi_loader(work: Path) -> Path:
-    return _grub_image(work, "x86_64-efi", ())
+def _bios_loader(work: Path) -> bytes:
+    parts, image = work / "loader.o", work / "loader.bin"
+    _run("as", "--32", "-o", parts, own_files() / "boot/loader.S")
+    _run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", image, parts)
+    return image.read_bytes()
 
 
-def _grub_image(work: Path, platform: str, modules: tuple[str, ...]) -> Path:
-    config = work / "grub.cfg"
-    config.write_text(_GRUB_CONFIG)
-    image = work / f"grub-{platform}"
-    if not (_GRUB / platform).is_dir():
-        package = "grub-pc-bin" if platform == "i386-pc" else "grub-efi-amd64-bin"
-        raise Unsupported(f"the guest image needs the package {package}", hint="run `make setup`")
+def _efi_loader(work: Path, kernel: bytes, initrd: bytes) -> Path:
+    """GRUB, which finds both by their place in the second partition: "first sector+count"."""
+    if not _GRUB.is_dir():
+        raise Unsupported("the guest image needs the package grub-efi-amd64-bin", hint="run `make setup`")
+    config, image = work / "grub.cfg", work / "grub.efi"
+    config.write_text(
+        f"linux 0+{sectors(kernel)} {_ARGUMENTS}\ninitrd {sectors(kernel)}+{sectors(initrd)}\nboot\n", encoding="ascii"
+    )
     _run(
-        *("grub-mkimage", "--format", platform, "--output", image, "--config", config),
-        *("--prefix", "(,msdos2)/boot/grub", *_GRUB_MODULES, *modules),
+        *("grub-mkimage", "--format", "x86_64-efi", "--output", image, "--config", config),
+        *("--prefix", "(,msdos2)/", *_GRUB_MODULES),
     )
     return image
 
 
 def _fill_efi(raw: Path, disk: Layout, loader: Path) -> None:
     place = f"{raw}@@{disk.efi.start}"
-    sectors = disk.efi.size // SECTOR
-    _run("mformat", "-i", place, "-T", str(sectors), "-h", "16", "-s", "63", "-N", _EFI_SERIAL, "-v", "EFI", "::")
+    _run(
+        "mformat",
+        "-i",
+        place,
+        "-T",
+        str(disk.efi.size // SECTOR),
+        "-h",
+        "16",
+        "-s",
+        "63",
+        "-N",
+        _EFI_SERIAL,
+        "-v",
+        "EFI",
+        "::",
+    )
     os.utime(loader, (EPOCH, EPOCH))
     _run("mmd", "-i", place, "::/EFI", "::/EFI/BOOT")
     _run("mcopy", "-m", "-i", place, loader, "::/EFI/BOOT/BOOTX64.EFI")

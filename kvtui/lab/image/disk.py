@@ -1,9 +1,8 @@
-"""The guest image's disk: an MBR with a small EFI system partition and a root partition that may grow.
+"""The guest image's disk: an MBR, a small EFI system partition, kernel and RAM disk as they are, a root that may grow.
 
 Both firmwares read an MBR, and growing its last partition is four bytes (GPT would need two checksummed copies).
-Sector 0 holds GRUB's boot.img, the sectors after it GRUB's core image, as `grub-install` would place them;
-doing it here needs neither a block device nor root.
-Sources: GRUB's grub-core/boot/i386/pc/{boot,diskboot}.S (the patched offsets), UEFI specification 5.2.1 (MBR).
+The loader of files/boot/loader.S lies before the first partition and finds kernel and RAM disk by sector number.
+Sources: UEFI specification 5.2.1 (MBR), Linux Documentation/arch/x86/boot.rst (setup_sects).
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ from dataclasses import dataclass
 SECTOR = 512
 MIB = 2**20
 
-_KERNEL_SECTOR = 0x5C
-"""boot.img: the sector number of the first sector of the core image, 64 bits."""
-_BLOCKLIST = SECTOR - 12
-"""diskboot.img, last entry: start (64 bits), length (16 bits) in sectors, segment (16 bits)."""
-_CORE_SEGMENT = 0x0820
 _DISK_SIGNATURE = 0x1B8
 _PARTITIONS = 0x1BE
+_PARAMETERS = 0x800
+"""In the loader: seven numbers of 32 bits, then the kernel's arguments."""
+_ARGUMENTS_SIZE = 0x1E4
+_SETUP_SECTORS = 0x1F1
+"""In the kernel: sectors of its real-mode part after the first; 0 stands for 4."""
 
 EFI_TYPE = 0xEF
+RAW_TYPE = 0xDA
 LINUX_TYPE = 0x83
 
 
@@ -41,6 +41,9 @@ class Layout:
     """Where everything lies on the disk, in bytes."""
 
     efi: Partition
+    boot: Partition
+    """Kernel and initial RAM disk, one after the other, each from a sector on. From a file system GRUB would read them
+    in so small pieces that an emulated machine spends seconds on it."""
     root: Partition
 
     @property
@@ -48,34 +51,48 @@ class Layout:
         return self.root.start + self.root.size
 
 
-def layout(*, efi_size: int, root_size: int) -> Layout:
-    """The first MiB is for the boot loader; both partitions begin on a MiB. Sizes in bytes, rounded up to a MiB."""
+def layout(*, efi_size: int, boot_size: int, root_size: int) -> Layout:
+    """The first MiB is for the boot loader; partitions begin on a MiB. Sizes in bytes, rounded up to a MiB."""
     efi = Partition(MIB, _round_up(efi_size), EFI_TYPE)
-    root = Partition(efi.start + efi.size, _round_up(root_size), LINUX_TYPE, bootable=True)
-    return Layout(efi, root)
+    boot = Partition(efi.start + efi.size, _round_up(boot_size), RAW_TYPE)
+    root = Partition(boot.start + boot.size, _round_up(root_size), LINUX_TYPE, bootable=True)
+    return Layout(efi, boot, root)
 
 
-def boot_area(disk: Layout, *, boot: bytes, core: bytes, signature: int) -> bytes:
-    """The bytes before the first partition: MBR, partition table and GRUB's core image.
+def sectors(data: bytes) -> int:
+    """Sectors that the bytes fill, the last one perhaps in part."""
+    return -(-len(data) // SECTOR)
 
-    `boot` is GRUB's boot.img, `core` what grub-mkimage made for i386-pc. Raises ValueError when they do not fit.
+
+def boot_area(disk: Layout, *, loader: bytes, kernel: bytes, initrd: bytes, arguments: str, signature: int) -> bytes:
+    """The bytes before the first partition: the loader with the partition table and its parameters filled in.
+
+    Kernel and RAM disk lie one after the other in the boot partition. Raises ValueError when something does not fit.
     """
-    if len(boot) != SECTOR:
-        raise ValueError(f"boot.img has {len(boot)} bytes, not {SECTOR}")
-    if len(core) > disk.efi.start - SECTOR:
-        raise ValueError(f"the core image has {len(core)} bytes; {disk.efi.start - SECTOR} are free")
-    mbr = bytearray(boot)
-    struct.pack_into("<Q", mbr, _KERNEL_SECTOR, 1)
-    struct.pack_into("<I", mbr, _DISK_SIGNATURE, signature)
-    for number in range(4):
-        struct.pack_into("16x", mbr, _PARTITIONS + 16 * number)
-    for number, partition in enumerate((disk.efi, disk.root)):
-        _put_partition(mbr, number, partition)
-    mbr[510:512] = b"\x55\xaa"
-    patched = bytearray(core)
-    sectors = -(-len(core) // SECTOR)
-    struct.pack_into("<QHH", patched, _BLOCKLIST, 2, sectors - 1, _CORE_SEGMENT)
-    return bytes(mbr) + bytes(patched)
+    if not _PARAMETERS < len(loader) <= disk.efi.start:
+        raise ValueError(f"the loader has {len(loader)} bytes")
+    if len(arguments) >= _ARGUMENTS_SIZE:
+        raise ValueError(f"the kernel's arguments have {len(arguments)} characters; {_ARGUMENTS_SIZE - 1} fit")
+    area = bytearray(loader)
+    struct.pack_into("<I", area, _DISK_SIGNATURE, signature)
+    for number, partition in enumerate((disk.efi, disk.boot, disk.root)):
+        _put_partition(area, number, partition)
+    start = disk.boot.start // SECTOR
+    real_mode = 1 + (kernel[_SETUP_SECTORS] or 4)
+    struct.pack_into(
+        f"<7I{_ARGUMENTS_SIZE}s",
+        area,
+        _PARAMETERS,
+        start,
+        real_mode,
+        start + real_mode,
+        sectors(kernel) - real_mode,
+        start + sectors(kernel),
+        sectors(initrd),
+        len(initrd),
+        arguments.encode("ascii"),
+    )
+    return bytes(area)
 
 
 def _put_partition(mbr: bytearray, number: int, partition: Partition) -> None:

@@ -23,7 +23,19 @@ PROGRAMS = {"/usr/sbin/dropbear": "sbin/dropbear", "/sbin/resize2fs": "sbin/resi
 
 _BUSYBOX = Path("/bin/busybox")
 _SUPERUSER = ("init", "getty", "poweroff", "reboot", "halt", "switch_root", "modprobe", "udhcpc", "acpid", "uevent")
-_DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "home/kvtui", "mnt", "var/log", "var/lib/cloud", "etc/dropbear")
+_DIRECTORIES = (
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "root",
+    "home/kvtui",
+    "mnt",
+    "var/log",
+    "var/lib/cloud",
+    "etc/dropbear",
+)
 
 
 def sources(kernel: Kernel) -> Iterator[Path]:
@@ -33,22 +45,20 @@ def sources(kernel: Kernel) -> Iterator[Path]:
     yield _BUSYBOX
     for program in PROGRAMS:
         yield Path(program)
-    yield from sorted(path for path in _own_files().rglob("*") if path.is_file())
+    yield from sorted(path for path in own_files().rglob("*") if path.is_file())
     yield from sorted(Path(__file__).parent.glob("*.py"))
 
 
 def make_root(place: Path, kernel: Kernel) -> None:
-    """Fills `place` with the root file system, /boot included except the initial RAM disk."""
+    """Fills `place` with the root file system. The kernel is not in it, see disk.py."""
     _make_base(place, kernel, GUEST_MODULES)
     for name in _DIRECTORIES:
         (place / name).mkdir(parents=True, exist_ok=True)
-    shutil.copytree(_own_files() / "root", place, dirs_exist_ok=True)
+    shutil.copytree(own_files() / "root", place, dirs_exist_ok=True)
     for program, target in PROGRAMS.items():
         _install(Path(program), place / target)
         for library in _libraries(Path(program)):
             _install(library, place / str(library).lstrip("/"))
-    (place / "boot").mkdir()
-    _install(kernel.image, place / "boot/vmlinuz")
     for script in (place / "etc/rc", place / "etc/rc.stop", place / "etc/acpi/PWRF/00000080"):
         script.chmod(0o755)
     for directory in ("sbin", "www/cgi-bin", "usr/share/udhcpc"):
@@ -64,7 +74,7 @@ def make_initrd(place: Path, kernel: Kernel) -> bytes:
     _make_base(place, kernel, BOOT_MODULES)
     for name in ("dev", "proc", "sys", "root"):
         (place / name).mkdir()
-    _install(_own_files() / "initrd/init", place / "init")
+    _install(own_files() / "initrd/init", place / "init")
     (place / "init").chmod(0o755)
     settle(place)
     return gzip.compress(archive(place), 6, mtime=0)
@@ -146,5 +156,6 @@ def _install(source: Path, target: Path) -> None:
     target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
 
 
-def _own_files() -> Path:
+def own_files() -> Path:
+    """The files that come with this package."""
     return Path(str(files("kvtui.lab.image") / "files"))
