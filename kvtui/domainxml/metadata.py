@@ -63,7 +63,7 @@ def ownership_of(vmi: VirtualMachineInstance) -> Ownership:
 def to_element(ownership: Ownership, *, qualified: bool = True) -> Element:
     """Our element; virDomainSetMetadata wants it unqualified, since it adds the prefix itself."""
     rows = {field.name: getattr(ownership, field.name) for field in fields(Ownership)}
-    children = [element(name, _text(value)) for name, value in rows.items() if value not in ("", False)]
+    children = [element(name, _text(value)) for name, value in rows.items() if value is not False and value != ""]
     return group(f"{{{NAMESPACE}}}{ROOT}" if qualified else ROOT, children)
 
 

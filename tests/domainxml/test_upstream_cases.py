@@ -25,3 +25,21 @@ def test_a_vmi_becomes_the_domain_that_upstream_makes(case: cases.Case | None) -
         cases.difference(convert(case.vmi, case.context), ElementTree.fromstring(accepted)) for accepted in case.domains
     ]
     assert "" in differences, differences
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [
+        ("<domain><cpu mode='m'><a/><b x='1'/></cpu></domain>", True),
+        ("<domain><cpu mode='m'><b x='1'/><a/></cpu><features/><metadata><kubevirt/></metadata></domain>", True),
+        ("<domain><cpu mode='m'><b x='1'/></cpu></domain>", False),
+        ("<domain><cpu mode='n'><a/><b x='1'/></cpu></domain>", False),
+        ("<domain><cpu mode='m'><a/><b x='2'/></cpu></domain>", False),
+        ("<domain><cpu mode='m'><a>t</a><b x='1'/></cpu></domain>", False),
+        ("<domain><cpu mode='m'><a/><b x='1'/><b x='1'/></cpu></domain>", False),
+        ("<domain><cpu mode='m'><a/><b x='1'/></cpu><metadata><other/></metadata></domain>", False),
+    ],
+)
+def test_the_comparison_sees_what_matters_and_only_that(theirs: str, same: bool) -> None:
+    ours = ElementTree.fromstring("<domain><cpu mode='m'><a/><b x='1'/></cpu></domain>")
+    assert (cases.difference(ours, ElementTree.fromstring(theirs)) == "") is same
