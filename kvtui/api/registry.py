@@ -12,6 +12,14 @@ from functools import cache
 
 from kvtui.api.cdi.config import CDI, CDIConfig
 from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.populators import (
+    OpenstackVolumePopulator,
+    OvirtVolumePopulator,
+    VolumeCloneSource,
+    VolumeImportSource,
+    VolumeUploadSource,
+)
+from kvtui.api.cdi.profile import ObjectTransfer, StorageProfile
 from kvtui.api.cdi.sources import DataImportCron, DataSource
 from kvtui.api.core.config import (
     ConfigMap,
@@ -28,7 +36,7 @@ from kvtui.api.core.config import (
 from kvtui.api.core.node import Lease, Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import ObjectReference, PersistentVolume, PersistentVolumeClaim, StorageClass
-from kvtui.api.kubevirt.backup import VirtualMachineBackup
+from kvtui.api.kubevirt.backup import VirtualMachineBackup, VirtualMachineBackupTracker
 from kvtui.api.kubevirt.clone import VirtualMachineClone
 from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.kubevirt.export import VirtualMachineExport
@@ -321,6 +329,13 @@ CUSTOM: tuple[Kind, ...] = (
         categories=_ALL,
     ),
     _custom(
+        VirtualMachineBackupTracker,
+        "backup.kubevirt.io/v1alpha1",
+        "virtualmachinebackuptrackers",
+        short_names=("vmbackuptracker", "vmbackuptrackers"),
+        categories=_ALL,
+    ),
+    _custom(
         DataVolume,
         "cdi.kubevirt.io/v1beta1",
         "datavolumes",
@@ -339,6 +354,7 @@ CUSTOM: tuple[Kind, ...] = (
         CDI,
         "cdi.kubevirt.io/v1beta1",
         "cdis",
+        other_versions=("v1alpha1",),
         short_names=("cdi", "cdis"),
         namespaced=False,
         status=False,
@@ -354,6 +370,30 @@ CUSTOM: tuple[Kind, ...] = (
         categories=_ALL,
         status=False,
         columns=(Column("Format", "string", ".status.sourceFormat"),),
+    ),
+    _custom(StorageProfile, "cdi.kubevirt.io/v1beta1", "storageprofiles", namespaced=False),
+    _custom(
+        ObjectTransfer,
+        "cdi.kubevirt.io/v1beta1",
+        "objecttransfers",
+        short_names=("ot", "ots"),
+        namespaced=False,
+        columns=(_AGE, Column("Phase", "string", ".status.phase", "The phase of the transfer")),
+    ),
+    _custom(VolumeImportSource, "cdi.kubevirt.io/v1beta1", "volumeimportsources", status=False),
+    _custom(VolumeUploadSource, "cdi.kubevirt.io/v1beta1", "volumeuploadsources", status=False),
+    _custom(VolumeCloneSource, "cdi.kubevirt.io/v1beta1", "volumeclonesources", status=False),
+    _custom(
+        OvirtVolumePopulator,
+        "forklift.cdi.kubevirt.io/v1beta1",
+        "ovirtvolumepopulators",
+        short_names=("ovvp", "ovvps"),
+    ),
+    _custom(
+        OpenstackVolumePopulator,
+        "forklift.cdi.kubevirt.io/v1beta1",
+        "openstackvolumepopulators",
+        short_names=("osvp", "osvps"),
     ),
     _custom(
         NetworkAttachmentDefinition,

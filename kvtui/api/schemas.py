@@ -48,6 +48,8 @@ _KIND: Schema = {"description": "The kind of the object.", "type": "string"}
 _OPEN_METADATA: Schema = {"nullable": True, "type": "object", "x-kubernetes-preserve-unknown-fields": True}
 """Metadata below the root, such as that of a template."""
 
+_RULES = "x-kubernetes-validations"
+
 Nested = Callable[[type[Wire]], Schema]
 
 
@@ -160,7 +162,10 @@ def _field(annotation: Any, nested: Nested) -> tuple[Schema, bool]:
     for mark in marks:
         extra = mark.extra or {}
         required = required or bool(extra.get("required"))
-        schema.update(extra.get("schema", {}))
+        added = extra.get("schema", {})
+        if _RULES in added and _RULES in schema:
+            added = {**added, _RULES: schema[_RULES] + added[_RULES]}
+        schema.update(added)
         if "description" in extra:
             schema["description"] = extra["description"]
         if "values" in extra:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvtui.api.core.parts import Affinity, LocalObjectReference, ResourceRequirements, Toleration
-from kvtui.api.meta import Condition, Resource
-from kvtui.api.wire import ATOMIC, INT32, REQUIRED, Wire, named, one_of
+from kvtui.api.meta import Resource
+from kvtui.api.wire import ATOMIC, INT32, REQUIRED, Time, Wire, named, one_of, schema
+
+_FRACTION = schema(pattern=r"^(0(?:\.\d{1,3})?|1)$")
 
 
 class CertConfig(Wire, frozen=True):
@@ -30,8 +32,8 @@ class CDICertConfig(Wire, frozen=True):
 class FilesystemOverhead(Wire, frozen=True):
     """Filesystem overhead."""
 
-    global_: str | None = None
-    storage_class: dict[str, str] = {}
+    global_: Annotated[str | None, _FRACTION] = named("global", None)
+    storage_class: dict[str, Annotated[str, _FRACTION]] = {}
 
 
 class ImportProxy(Wire, frozen=True):
@@ -147,10 +149,21 @@ class CDISpec(Wire, frozen=True):
     workload: NodePlacement | None = None
 
 
+class CDICondition(Wire, frozen=True):
+    """Available, Progressing or Degraded."""
+
+    last_heartbeat_time: Time | None = None
+    last_transition_time: Time | None = None
+    message: str | None = None
+    reason: str | None = None
+    status: Annotated[str, REQUIRED] = ""
+    type: Annotated[str, REQUIRED] = ""
+
+
 class CDIStatus(Wire, frozen=True):
     """CDI status."""
 
-    conditions: list[Condition] = []
+    conditions: list[CDICondition] = []
     observed_version: str | None = None
     operator_version: str | None = None
     phase: str | None = None

@@ -512,10 +512,10 @@ class DowntimeTuningOptions(Wire, frozen=True):
 class StallDetectorOptions(Wire, frozen=True):
     """Stall detector options."""
 
-    completion_timeout_factor: Quantity | None = None
-    ewma_alpha: Quantity | None = None
-    patience_window_decay_factor: Quantity | None = None
-    precopy_possible_factor: Quantity | None = None
+    completion_timeout_factor: str | None = None
+    ewma_alpha: str | None = None
+    patience_window_decay_factor: str | None = None
+    precopy_possible_factor: str | None = None
     search_local_minima: bool | None = None
     stall_margin: Annotated[int | None, INT64] = None
     stall_progress_timeout: Annotated[int | None, INT64] = None
