@@ -115,6 +115,8 @@ def domain_name(vmi: VirtualMachineInstance) -> str:
 
 def _virtualization(guest: Guest) -> str:
     if guest.foreign:
+        if not guest.context.gate("CrossArchitectureVirtualization"):
+            raise ConversionError(f"the guest is {guest.arch.value}, the node is not", field="spec.architecture")
         return "qemu"
     if guest.context.kvm:
         return "kvm"

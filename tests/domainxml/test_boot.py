@@ -154,12 +154,21 @@ def test_without_kvm_a_guest_is_emulated_only_if_allowed() -> None:
 
 
 def test_a_foreign_guest_is_emulated_without_a_screen() -> None:
-    context = Context(host_arch=Arch.AMD64, emulators={Arch.ARM64: "/usr/bin/qemu-system-aarch64"})
+    context = Context(
+        host_arch=Arch.AMD64,
+        emulators={Arch.ARM64: "/usr/bin/qemu-system-aarch64"},
+        cluster=Cluster(gates=frozenset({"CrossArchitectureVirtualization"})),
+    )
     domain = domain_of(context, spec={"architecture": "arm64"}, domain={"cpu": {"model": "host-passthrough"}})
     assert domain.get("type") == "qemu"
     assert only(domain, "devices/emulator").text == "/usr/bin/qemu-system-aarch64"
     assert only(domain, "cpu/model").text == "max"
     assert domain.find("devices/graphics") is None
+
+
+def test_a_foreign_guest_needs_the_gate() -> None:
+    with pytest.raises(ConversionError, match="the guest is arm64, the node is not"):
+        domain_of(Context(host_arch=Arch.AMD64), spec={"architecture": "arm64"})
 
 
 def test_an_unknown_architecture_is_refused() -> None:

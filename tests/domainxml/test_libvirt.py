@@ -14,11 +14,28 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kvtui.domainxml import convert, finish, live, settle, to_text
+from kvtui.domainxml import (
+    Attachment,
+    Bridged,
+    Context,
+    Placement,
+    convert,
+    disk_xml,
+    finish,
+    interface_xml,
+    live,
+    memory_device_xml,
+    ownership_of,
+    resized_memory,
+    settle,
+    to_text,
+)
 from kvtui.domainxml.architecture import Arch
 from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
 
 from . import golden_files, private_libvirt
+from .builders import vmi
+from .layout import NodePaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +44,7 @@ pytestmark = pytest.mark.e2e
 Element = ElementTree.Element
 
 DEFINE_VALIDATE = 1
+AFFECT_BOTH = 3
 NO_EMULATOR = {"arm64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}
 
 
@@ -56,10 +74,12 @@ def test_a_golden_domain_is_defined_twice_and_keeps_its_addresses(
 ) -> None:
     if name in NO_EMULATOR and not shutil.which(NO_EMULATOR[name]):
         pytest.skip(f"needs {NO_EMULATOR[name]}")
-    if name == "confidential":
-        pytest.skip("needs a processor with SEV")
     connection = libvirtd.connection
     domain = _domain(name, libvirtd.directory)
+    if domain.get("type") == "kvm" and not Path("/dev/kvm").exists():
+        pytest.skip("needs /dev/kvm")
+    if domain.find("launchSecurity") is not None and "<sev supported='yes'>" not in connection.getDomainCapabilities():
+        pytest.skip("needs a processor with SEV")
     first = connection.defineXMLFlags(to_text(domain), DEFINE_VALIDATE)
     try:
         inactive = ElementTree.fromstring(first.XMLDesc(2))
@@ -93,6 +113,55 @@ def test_an_emulated_guest_starts_with_all_that_emulation_permits(
         assert running.emulated
         assert running.owner is not None
         settled.destroy()
+    finally:
+        first.undefineFlags(4)
+
+
+def test_devices_are_plugged_into_a_running_guest(libvirtd: private_libvirt.PrivateLibvirt) -> None:
+    images = libvirtd.directory / "state"
+    images.mkdir(exist_ok=True)
+    machine = vmi(
+        domain={"memory": {"guest": "1Gi", "maxGuest": "4Gi"}},
+        devices={
+            "disks": [
+                {"name": "hp", "disk": {"bus": "scsi"}, "serial": "hp"},
+                {"name": "vhp", "disk": {"bus": "virtio"}},
+            ],
+            "interfaces": [{"name": "default", "masquerade": {}}, {"name": "late", "bridge": {}}],
+        },
+        status={"volumeStatus": [{"name": "other", "target": "vdz"}]},
+    )
+    paths = NodePaths(str(images), str(libvirtd.directory / "s"))
+    context = Context(kvm=False, allow_emulation=True, paths=paths)
+    (libvirtd.directory / "s").mkdir(exist_ok=True)
+    nics: dict[str, Attachment] = {
+        "default": Bridged("kvb0", "kvh0", "02:00:00:00:01:00"),
+        "late": Bridged("kvb0", "kvh1", "02:00:00:00:01:01"),
+    }
+    placement = Placement(ownership=ownership_of(machine), interfaces=nics, serial_log=str(images / "plug.log"))
+    domain = finish(convert(machine, context), placement)
+    late = domain.find("devices/interface[2]")
+    devices = domain.find("devices")
+    assert late is not None
+    assert devices is not None
+    devices.remove(late)
+    first = libvirtd.connection.defineXMLFlags(to_text(domain), DEFINE_VALIDATE)
+    try:
+        running = libvirtd.connection.defineXML(to_text(settle(ElementTree.fromstring(first.XMLDesc(2)))))
+        running.createWithFlags(1)
+        for name in ("hp", "vhp"):
+            disk = disk_xml(machine, context, name)
+            _image(str(images / "empty-disks" / f"{name}.qcow2"), "qcow2")
+            running.attachDeviceFlags(to_text(disk), AFFECT_BOTH)
+        running.attachDeviceFlags(to_text(interface_xml(machine, context, "late", nics["late"])), AFFECT_BOTH)
+        memory = memory_device_xml(size=3 << 30, requested=1 << 30, block=2 << 20)
+        running.attachDeviceFlags(to_text(memory), AFFECT_BOTH)
+        seen = live.parse(running.XMLDesc(0))
+        assert {disk.name for disk in seen.disks} == {"hp", "vhp"}
+        assert seen.interface("late") is not None
+        running.updateDeviceFlags(to_text(resized_memory(seen.memory_devices[0].element, 2 << 30)), 1)
+        assert live.parse(running.XMLDesc(0)).memory_devices[0].requested == 2 << 30
+        running.destroy()
     finally:
         first.undefineFlags(4)
 
