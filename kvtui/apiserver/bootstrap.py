@@ -36,7 +36,8 @@ async def install(objects: Objects, *, definitions: bool) -> None:
         plural = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}.get(obj["kind"], "")
         plural = plural or {"Role": "roles", "RoleBinding": "rolebindings"}[obj["kind"]]
         group, _, version = obj["apiVersion"].rpartition("/")
-        await _ensure(objects, group, version, plural, obj, update=("rules", "aggregationRule", "subjects"))
+        kept = ("aggregationRule",) if "aggregationRule" in obj else ("rules", "subjects")
+        await _ensure(objects, group, version, plural, obj, update=kept)
     for name, value, text in _PRIORITIES:
         await _ensure(
             objects,

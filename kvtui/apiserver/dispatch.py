@@ -91,9 +91,7 @@ class Dispatcher:
             response = await self._limited(call)
         except status.Failure as failure:
             response = failure_response(failure, warnings)
-        except asyncio.CancelledError:
-            raise
-        except ConnectionError:
+        except (asyncio.CancelledError, ConnectionError, web.HTTPRedirection):
             raise
         except KvtuiError as error:
             log.error("request failed", audit_id=audit_id, path=request.path, error=str(error))

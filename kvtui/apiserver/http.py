@@ -144,21 +144,21 @@ def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
         response.headers.add("Warning", f'299 - "{escaped}"')
 
 
-async def send_large(call: Call, parts: list[bytes], content_type: str = "application/json") -> web.StreamResponse:
+async def send_large(call: Call, parts: list[bytes], *, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
     """An answer of many parts, in slices, so that no other request waits for it; gzip when the client can."""
     size = sum(map(len, parts))
-    headers = {**BASE_HEADERS, "Content-Type": content_type, "Vary": "Accept-Encoding, Accept"}
+    sent = {**BASE_HEADERS, "Content-Type": "application/json", "Vary": "Accept-Encoding, Accept", **(headers or {})}
     zipped = size > _COMPRESS_FROM and "gzip" in call.request.headers.get("Accept-Encoding", "")
     if size <= CHUNK:
-        response = web.Response(body=b"".join(parts), headers=headers)
+        response = web.Response(body=b"".join(parts), headers=sent)
         add_warnings(response, call.warnings)
         return response
     if zipped:
         parts = await asyncio.to_thread(_gzip, parts)
         size = sum(map(len, parts))
-        headers["Content-Encoding"] = "gzip"
-    headers["Content-Length"] = str(size)
-    stream = web.StreamResponse(headers=headers)
+        sent["Content-Encoding"] = "gzip"
+    sent["Content-Length"] = str(size)
+    stream = web.StreamResponse(headers=sent)
     add_warnings(stream, call.warnings)
     await stream.prepare(call.request)
     for piece in slices(parts):

@@ -56,6 +56,16 @@ class Objects:
         self.resources = resources
         self.admission = admission
         self.clock = clock
+        self._concerned: dict[tuple[str, str], tuple[Admission, ...]] = {}
+
+    def _plugins(self, info: ResourceInfo) -> tuple[Admission, ...]:
+        """Those that want to see a resource."""
+        key = (info.group, info.plural)
+        found = self._concerned.get(key)
+        if found is None:
+            found = tuple(p for p in self.admission if key in (getattr(p, "resources", None) or {key}))
+            self._concerned[key] = found
+        return found
 
     def bucket(self, info: ResourceInfo) -> Bucket:
         return self.store.bucket(info.bucket)
@@ -345,14 +355,15 @@ class Objects:
         options: WriteOptions,
         subresource: str = "",
     ) -> Object:
-        for plugin in self.admission:
+        plugins = self._plugins(info)
+        for plugin in plugins:
             request = _request(operation, info, namespace, name, obj, old, options, subresource)
             try:
                 obj, warnings = await plugin.mutate(request)
             except Denied as denied:
-                raise refusal(denied) from denied
+                raise refusal(info, name, denied) from denied
             options.warnings.extend(w for w in warnings if w not in options.warnings)
-        if self.admission and info.schema is not None and info.custom:
+        if plugins and info.schema is not None and info.custom:
             schema = info.schema.get()
             schema.prune(obj)
             schema.default(obj)
@@ -369,24 +380,24 @@ class Objects:
         options: WriteOptions,
         subresource: str = "",
     ) -> None:
-        for plugin in self.admission:
+        for plugin in self._plugins(info):
             request = _request(operation, info, namespace, name, obj, old, options, subresource)
             try:
                 warnings = await plugin.validate(request)
             except Denied as denied:
-                raise refusal(denied) from denied
+                raise refusal(info, name, denied) from denied
             options.warnings.extend(w for w in warnings if w not in options.warnings)
 
     async def admit_delete(self, info: ResourceInfo, record: Record, options: WriteOptions) -> None:
         """Lets admission object to a deletion. Raises Failure."""
-        if self.admission:
+        if self._plugins(info):
             await self._admit("DELETE", info, record.namespace, record.name, None, record.decode(), options)
 
     async def admit_subresource(
         self, info: ResourceInfo, record: Record, subresource: str, obj: Object, options: WriteOptions
     ) -> None:
         """Lets admission object to a create on a subresource, such as an eviction. Raises Failure."""
-        if self.admission:
+        if self._plugins(info):
             await self._admit("CREATE", info, record.namespace, record.name, obj, record.decode(), options, subresource)
 
 
@@ -415,12 +426,21 @@ def _request(
     )
 
 
-def refusal(denied: Denied) -> status.Failure:
+def refusal(info: ResourceInfo, name: str, denied: Denied) -> status.Failure:
     """Admission's no as an answer."""
-    message = str(denied)
     if denied.webhook:
-        message = f'admission webhook "{denied.webhook}" denied the request: {message}'
-    return status.Failure(denied.code, denied.reason, message, causes=denied.causes, retry_after=denied.retry_after)
+        message = f'admission webhook "{denied.webhook}" denied the request: {denied}'
+        return status.Failure(denied.code, denied.reason, message, causes=denied.causes, retry_after=denied.retry_after)
+    return status.Failure(
+        denied.code,
+        denied.reason,
+        str(denied),
+        name=name,
+        group=info.group,
+        kind=info.plural,
+        causes=denied.causes,
+        retry_after=denied.retry_after,
+    )
 
 
 def isolate(info: ResourceInfo, obj: Object, old: Object, subresource: str) -> Object:

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from kvtui.api.admission import Admission, UserInfo
 from kvtui.apiserver import bootstrap, status
+from kvtui.apiserver.aggregation import RoleAggregation
 from kvtui.apiserver.audit import Audit
 from kvtui.apiserver.auth.identity import AUTHENTICATED, Authenticator
 from kvtui.apiserver.auth.rbac import MASTERS, Authorizer
@@ -35,6 +36,11 @@ from kvtui.apiserver.extension import Extension
 from kvtui.apiserver.namespaces import NamespaceLifecycle
 from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.pki import Pki, ensure_pki
+from kvtui.apiserver.plugins.escalation import Escalation
+from kvtui.apiserver.plugins.node_restriction import NodeRestriction
+from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
+from kvtui.apiserver.plugins.quota import Quota
+from kvtui.apiserver.protection import VolumeProtection
 from kvtui.apiserver.resources import Resources
 from kvtui.apiserver.store import HistoryLimits, Store
 from kvtui.apiserver.upkeep import Upkeep
@@ -112,8 +118,8 @@ class ApiServer:
         resources = Resources(BUILTIN)
         CustomResources(store, resources)
         hub = WatchHub(store, queue_limit=settings.watch_queue)
-        objects = Objects(store, resources, admission=self._admission)
         authorizer = Authorizer(store)
+        objects = Objects(store, resources, admission=(*_plugins(store, authorizer), *self._admission))
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())
         metrics = Metrics()
@@ -145,7 +151,7 @@ class ApiServer:
             await bootstrap.install(objects, definitions=settings.install_crds)
             runner = await self._listen(dispatcher, pki)
             try:
-                await self._run_tasks(objects, hub, metrics, runner)
+                await self._run_tasks(objects, hub, metrics, application)
             finally:
                 hub.end_all()
                 await runner.cleanup()
@@ -153,15 +159,18 @@ class ApiServer:
             await agents.close()
             audit.close()
 
-    async def _run_tasks(self, objects: Objects, hub: WatchHub, metrics: Metrics, runner: web.AppRunner) -> None:
+    async def _run_tasks(self, objects: Objects, hub: WatchHub, metrics: Metrics, application: Application) -> None:
         store = objects.store
         namespaces = NamespaceLifecycle(objects, self._ca_text())
         await namespaces.fill()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
+            tasks.create_task(VolumeProtection(objects).run(), name="volume protection")
+            tasks.create_task(RoleAggregation(objects).run(), name="role aggregation")
             tasks.create_task(namespaces.run(), name="namespace lifecycle")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
             tasks.create_task(_fail_when_broken(store), name="database watch")
+            tasks.create_task(application.warm(), name="documents")
             self.ready.set()
             log.info("serving", url=self.url)
 
@@ -197,6 +206,18 @@ class ApiServer:
             if not self.port:
                 self.port = runner.addresses[0][1]
         return runner
+
+
+def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
+    """In the order in which they see a write; quota comes last, when everything else is decided."""
+    return (
+        NodeRestriction(),
+        Priority(store),
+        LimitRanges(store),
+        ServiceAccounts(store),
+        Escalation(authorizer),
+        Quota(store),
+    )
 
 
 def server_context(pki: Pki) -> ssl.SSLContext:

@@ -108,10 +108,10 @@ async def test_a_put_without_revision_overwrites_a_config_map(api: Api) -> None:
 async def test_a_put_without_revision_is_invalid_for_a_custom_object(widgets: Api) -> None:
     await widgets.post(WIDGETS, widget("a"))
     answer = await widgets.put(f"{WIDGETS}/a", widget("a"))
-    assert (answer.code, answer.message) == (
-        422,
+    assert answer.code == 422
+    assert answer.message == (
         'widgets.example.com "a" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an '
-        "update",
+        "update"
     )
     assert answer.body["details"]["kind"] == "widgets"
 
@@ -167,7 +167,10 @@ async def test_dry_run_answers_as_if_and_stores_nothing(api: Api) -> None:
 
 
 async def test_unknown_and_duplicate_fields_are_refused_strictly_and_warned_of_otherwise(widgets: Api) -> None:
-    body = b'{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"a"},"spec":{"nope":1,"size":"small","size":"small"}}'
+    body = (
+        b'{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"a"},'
+        b'"spec":{"nope":1,"size":"small","size":"small"}}'
+    )
     strict = await widgets.post(WIDGETS, body, fieldValidation="Strict")
     assert strict.code == 400
     assert strict.message == 'strict decoding error: unknown field "spec.nope", duplicate field "spec.size"'

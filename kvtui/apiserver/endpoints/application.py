@@ -54,6 +54,10 @@ class Application:
         self._discovery = Discovery(objects.resources, everything)
         self._openapi = openapi.OpenApi(objects.resources)
 
+    async def warm(self) -> None:
+        """Prepares what the first clients will ask for."""
+        await self._openapi.warm()
+
     async def handle(self, call: Call) -> web.StreamResponse:
         """Raises Failure."""
         target = call.target
