@@ -75,11 +75,11 @@ def test_a_golden_domain_is_defined_twice_and_keeps_its_addresses(
     if name in NO_EMULATOR and not shutil.which(NO_EMULATOR[name]):
         pytest.skip(f"needs {NO_EMULATOR[name]}")
     connection = libvirtd.connection
+    if name == "confidential" and "<sev supported='yes'>" not in connection.getDomainCapabilities():
+        pytest.skip("needs a processor with SEV")
     domain = _domain(name, libvirtd.directory)
     if domain.get("type") == "kvm" and not Path("/dev/kvm").exists():
         pytest.skip("needs /dev/kvm")
-    if domain.find("launchSecurity") is not None and "<sev supported='yes'>" not in connection.getDomainCapabilities():
-        pytest.skip("needs a processor with SEV")
     first = connection.defineXMLFlags(to_text(domain), DEFINE_VALIDATE)
     try:
         inactive = ElementTree.fromstring(first.XMLDesc(2))
