@@ -7,7 +7,6 @@ Source: kubevirt pkg/virt-config (defaults of configuration and feature gates); 
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
@@ -19,57 +18,11 @@ from kvtui.api.kubevirt.config import (
     NetworkConfiguration,
 )
 from kvtui.controlloop.informer import Informer
+from kvtui.virtapi.admission import gates
 
 DEFAULT_ARCHITECTURE = "amd64"
 CPU_ALLOCATION_RATIO = 10
 MEMORY_OVERCOMMIT = 100
-
-
-class GateState(enum.Enum):
-    """How mature a feature gate is; decides what holds when nobody mentions it."""
-
-    GA = enum.auto()
-    BETA = enum.auto()
-    ALPHA = enum.auto()
-    DEPRECATED = enum.auto()
-    DISCONTINUED = enum.auto()
-
-
-def _table() -> dict[str, GateState]:
-    names = {
-        GateState.GA: "LiveMigration SRIOVLiveMigration NonRoot PSA CPUNodeDiscovery NUMA "
-        "CommonInstancetypesDeploymentGate GPU HotplugNICs BochsDisplayForEFIGuests VMLiveUpdateFeatures "
-        "NetworkBindingPlugins DynamicPodInterfaceNaming VolumesUpdateStrategy VolumeMigration "
-        "DisableCustomSELinuxPolicy AutoResourceLimitsGate ClusterProfiler VMPersistentState VMExport "
-        "InstancetypeReferencePolicy EnableVirtioFsConfigVolumes ExpandDisks PanicDevices LiveUpdateNADRef "
-        "VideoConfig SecureExecution MigrationPriorityQueue VmiMemoryOverheadReport LibvirtHooksServerAndClient",
-        GateState.BETA: "ImageVolume Snapshot WorkloadEncryptionSEV KubevirtSeccompProfile NodeRestriction "
-        "GPUsWithDRA HostDevicesWithDRA DeclarativeHotplugVolumes DecentralizedLiveMigration PasstBinding "
-        "PodSecondaryInterfaceNamingUpgrade ExternalNetResourceInjection RebootPolicy Template "
-        "OptOutRoleAggregation",
-        GateState.ALPHA: "CPUManager ExperimentalIgnitionSupport HypervStrictCheck Sidecar HostDevices HostDisk "
-        "DownwardMetrics Root WorkloadEncryptionTDX VSOCK AlignCPUs EnableVirtioFsStorageVolumes "
-        "PCINUMAAwareTopology NetworkDevicesWithDRA ObjectGraph UtilityVolumes ConfigurableHypervisor "
-        "IncrementalBackup ContainerPathVolumes ReservedOverheadMemlock VGPULiveMigration VMStatsCollector "
-        "OCIExport Plugins GraceIOVirtualization IOMMUFD FirmwareAutoSelection MigrationStallDetection "
-        "MigrationDowntimeTuning CrossArchitectureVirtualization PortRangesSpec PersistentReservation",
-        GateState.DEPRECATED: "HotplugVolumes DockerSELinuxMCSWorkaround MultiArchitecture DisableMDEVConfiguration",
-        GateState.DISCONTINUED: "ExperimentalVirtiofsSupport Passt Macvtap PasstIPStackMigration",
-    }
-    return {name: state for state, text in names.items() for name in text.split()}
-
-
-GATES = _table()
-
-
-def gate_enabled(developer: DeveloperConfiguration, name: str) -> bool:
-    """GA is on; then what is listed as on, then what is listed as off; then Beta is on and the rest off."""
-    state = GATES.get(name)
-    if state is None or state is GateState.DISCONTINUED:
-        return False
-    if state is GateState.GA or name in developer.feature_gates:
-        return True
-    return state is GateState.BETA and name not in developer.disabled_feature_gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +46,8 @@ class Configuration:
         return self.configuration.migrations or MigrationConfiguration()
 
     def gate(self, name: str) -> bool:
-        return gate_enabled(self.developer, name)
+        developer = self.developer
+        return gates.is_on(name, developer.feature_gates, developer.disabled_feature_gates)
 
     @property
     def live_update(self) -> bool:

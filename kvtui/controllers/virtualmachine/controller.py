@@ -80,7 +80,14 @@ class VirtualMachineController:
         self.controller: Controller[ObjectKey] = Controller(
             "virtualmachine",
             self.reconcile,
-            informers=[self.vms, self.vmis, self.claims, self.data_volumes, self.revisions],
+            informers=[
+                self.vms,
+                self.vmis,
+                self.claims,
+                self.data_volumes,
+                self.revisions,
+                *self.instancetypes.informers,
+            ],
             settings=settings.loop,
         )
         queue = self.controller.queue
@@ -313,7 +320,7 @@ class VirtualMachineController:
         if vmi.metadata.deletion_timestamp or is_final(vmi):
             return
         started = revisions.started_spec(vmi, view.revisions)
-        before = await self.instancetypes.started_template(view, started)
+        before = self.instancetypes.started_template(view, started)
         outcome = liveupdate.evaluate(view, before, expanded.spec)
         state.restart = outcome.restart
         if outcome.error is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from kvtui.api.core.config import NetworkAttachmentDefinition
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
@@ -15,11 +14,9 @@ from kvtui.api.meta import Resource
 from kvtui.api.wire import ObjectKey, evolve
 from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
-from kvtui.controllers.launcher import networks
-from kvtui.controllers.launcher.render import Surroundings
 from kvtui.controllers.launcher.volumes import claim_of
 from kvtui.controllers.patches import write_changes
-from kvtui.controllers.quota import QuotaLimits
+from kvtui.controllers.surroundings import SurroundingsOf
 from kvtui.controllers.virtualmachineinstance import pods
 from kvtui.controllers.virtualmachineinstance.plan import (
     FINAL,
@@ -60,8 +57,7 @@ class VirtualMachineInstanceController:
         self.migrations = indices.migrations(informers)
         self.vms = informers.of(VirtualMachine)
         self.classes = informers.of(StorageClass)
-        self.attachments = informers.of(NetworkAttachmentDefinition, optional=True)
-        self.quota = QuotaLimits(context)
+        self.surroundings = SurroundingsOf(context)
         self.recorder = context.recorders.of(COMPONENT)
         self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
         self.controller: Controller[ObjectKey] = Controller(
@@ -172,16 +168,7 @@ class VirtualMachineInstanceController:
             storage_classes=list(self.classes.all()),
             owner_exists=vm is not None and owner is not None and vm.metadata.uid == owner.uid,
             migrating=any((m.status.phase or "") in ACTIVE_MIGRATION for m in migrations),
-            around=self.surroundings(vmi),
-        )
-
-    def surroundings(self, vmi: VirtualMachineInstance) -> Surroundings:
-        wanted = (networks.attachment_of(n, vmi.metadata.namespace) for n in vmi.spec.networks)
-        found = {w: nad for w in wanted if w is not None and (nad := self.attachments.get(w)) is not None}
-        return Surroundings(
-            config=self.context.config.now,
-            attachments=found,
-            auto_limits=self.quota.limits(vmi),
+            around=self.surroundings.of(vmi),
         )
 
     async def _write(self, at: Situation, error: SyncError | None) -> None:
