@@ -5,10 +5,12 @@ Source: control plane facts 5.9; kubevirt pkg/virt-api/webhooks/validating-webho
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kvtui.virtapi.admission import amounts
 from kvtui.virtapi.admission.causes import Path, invalid
+from kvtui.virtapi.admission.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 STALL, TUNING = "MigrationStallDetection", "MigrationDowntimeTuning"
 FIELD = Path("spec")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def validate(policy: MigrationPolicy, old: MigrationPolicy | None, config: ClusterConfig) -> list[Cause]:
@@ -71,9 +74,15 @@ def _factors(detector: StallDetectorOptions, field: Path) -> Iterator[Cause]:
 def _factor(
     value: Quantity | None, field: Path, least: int, most: int | None, *, positive: bool = False
 ) -> Iterator[Cause]:
+    """Factors are decimal numbers in text."""
     if value is None:
         return
-    factor = amounts.exact(value)
+    text = str(value)
+    if not _NUMBER.fullmatch(text):
+        shown = quoted(text)
+        yield invalid(f"invalid factor {shown}: strconv.ParseFloat: parsing {shown}: invalid syntax", field)
+        return
+    factor = float(text)
     if positive and factor <= 0:
         yield invalid("must be greater than 0", field)
     elif factor < least:

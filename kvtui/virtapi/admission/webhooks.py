@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kvtui.virtapi.admission import rules_cdi, rules_lifecycle, rules_vm, rules_vmi
+from kvtui.virtapi.admission import eviction, rules_cdi, rules_cluster, rules_lifecycle, rules_vm, rules_vmi
 from kvtui.virtapi.admission.call import Call
 from kvtui.virtapi.admission.view import ClusterView
 
@@ -227,6 +227,34 @@ WEBHOOKS: tuple[Webhook, ...] = (
         validate=rules_cdi.validate_upload_source,
     ),
     Webhook("cdi-validate.cdi.kubevirt.io", CDI, "cdis", (DELETE,), validate=rules_cdi.validate_cdi_delete),
+    Webhook(
+        "kubevirt-create-validator.kubevirt.io",
+        KUBEVIRT,
+        "kubevirts",
+        (CREATE,),
+        validate=rules_cluster.validate_kubevirt_create,
+    ),
+    Webhook(
+        "kubevirt-update-validator.kubevirt.io",
+        KUBEVIRT,
+        "kubevirts",
+        (UPDATE,),
+        validate=rules_cluster.validate_kubevirt_update,
+    ),
+    Webhook(
+        "virt-launcher-eviction-interceptor.kubevirt.io",
+        "",
+        "pods/eviction",
+        (CREATE,),
+        validate=eviction.validate_launcher,
+    ),
+    Webhook(
+        "hotplug-pod-eviction-interceptor.kubevirt.io",
+        "",
+        "pods/eviction",
+        (CREATE,),
+        validate=eviction.validate_hotplug,
+    ),
 )
 
 _BY_RESOURCE: dict[tuple[str, str], list[Webhook]] = {}
