@@ -29,7 +29,7 @@ from kvtui.node.hypervisor import AgentUnavailable, HypervisorRefused, NotRunnin
 
 SERVERS = frozenset({"kvtui:apiserver", "system:masters", "kubeadm:cluster-admins"})
 NODES = "system:nodes"
-PEER_PATHS = ("/console/history",)
+PEER_PATHS = ("/console/history", "/migration/target")
 """Ends of the paths that other agents may call."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -33,6 +33,10 @@ from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import ConnectionChanged, Event, Hypervisor, HypervisorRefused, NodeFacts
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
+from kvtui.node.migration.peers import Peers
+from kvtui.node.migration.room import MigrationRoom
+from kvtui.node.migration.source import Source
+from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.pods import Pods
 from kvtui.node.registration import Health, Registration
@@ -62,6 +66,8 @@ class Agent:
         puller: ImagePuller,
         watcher: Watcher,
         engine: str,
+        server_tls: ssl.SSLContext,
+        client_tls: ssl.SSLContext,
         registries_conf: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -101,6 +107,40 @@ class Agent:
             address=settings.address,
             registries_conf=registries_conf,
         )
+        peers = Peers(client, client_tls)
+        self._server_tls = server_tls
+        source = Source(
+            node=settings.node,
+            client=client,
+            hypervisor=hypervisor,
+            layout=layout,
+            records=self.records,
+            consoles=self.consoles,
+            peers=peers,
+            recorder=self.recorder,
+            clock=clock,
+            client_tls=client_tls,
+            qemu_uid=lambda: self._qemu_user().uid,
+            look=self.look,
+        )
+        target = Target(
+            node=settings.node,
+            address=settings.address,
+            client=client,
+            hypervisor=hypervisor,
+            layout=layout,
+            records=self.records,
+            networks=networks,
+            starter=self._starter,
+            volumes=volumes,
+            builder=builder,
+            consoles=self.consoles,
+            peers=peers,
+            recorder=self.recorder,
+            clock=clock,
+            server_tls=server_tls,
+        )
+        self._migrations = MigrationRoom(source, target)
         reporter = Reporter(
             node=settings.node,
             hypervisor=hypervisor,
@@ -109,7 +149,7 @@ class Agent:
             consoles=self.consoles,
             agents=self._guest_agents,
             traits=self.traits,
-            abort=self._abort_migration,
+            migrations=self._migrations,
             forget=self._forget,
         )
         self.domains = Domains(
@@ -157,6 +197,7 @@ class Agent:
             workers=self._workers,
             pods=self.caches.pods,
             watcher=watcher,
+            target=target,
             replay=settings.console_replay,
         )
         self.registration = Registration(
@@ -196,15 +237,12 @@ class Agent:
     async def _pod_ended(self, record: Record) -> None:
         await self._pods.ended(record)
 
-    async def _abort_migration(self, record: Record) -> None:
-        log.info("no migration to abort", uid=record.uid)
-
     async def _forget(self, record: Record) -> None:
         self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
 
     # Life
 
-    async def run(self, context: ssl.SSLContext | None = None) -> None:
+    async def run(self) -> None:
         await mounts.ensure(self._layout)
         await asyncio.to_thread(self.records.load)
         unsubscribe = self._hypervisor.subscribe(self._on_event)
@@ -215,7 +253,9 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hypervisor.run(), name="libvirt connection")
-                tasks.create_task(self.server.run(settings.address, settings.port, context), name="agent server")
+                tasks.create_task(
+                    self.server.run(settings.address, settings.port, self._server_tls), name="agent server"
+                )
                 tasks.create_task(self.recorder.run(), name="events")
                 for informer in (*self.caches.all, self._cluster):
                     tasks.create_task(informer.run(), name=f"informer {informer.type.__name__}")
@@ -225,6 +265,7 @@ class Agent:
                 tasks.create_task(self._workers.run(), name="workers")
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")
+                tasks.create_task(self._migrations.run(), name="migrations")
                 await self._known.wait()
                 tasks.create_task(self._domain_loop.run(), name="domains")
                 tasks.create_task(self._pod_loop.run(), name="pods")

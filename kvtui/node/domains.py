@@ -27,6 +27,7 @@ from kvtui.node.lifecycle import Do, Step, View
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.start import PredecessorAlive, Starter
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.volumes.claims import ClaimPending
 
 log = structlog.get_logger()
 
@@ -55,6 +56,9 @@ class Companions(Protocol):
     async def observe(
         self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus
     ) -> status.Observation: ...
+
+    async def migrate(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus | None) -> Result | None:
+        """The next step of a migration from or to this node; when to look again."""
 
     async def abort_migration(self, record: Record) -> None: ...
 
@@ -117,6 +121,10 @@ class Domains:
                 raise Unreachable("libvirt is not reachable; nothing is known about the domain")
             vmi = await self._instances.find(record)
             domain = await self.domain_status(record)
+            moving = None
+            if vmi is not None:
+                moving = await self._companions.migrate(vmi, record, domain)
+                record = self._records.get(uid) or record
             pod = self._instances.pod(record)
             view = View(
                 node=self._node,
@@ -129,6 +137,8 @@ class Domains:
             )
             step = lifecycle.plan(view)
             result = await self._take(step, vmi, record, domain)
+            if step.do is Do.NOTHING and moving is not None:
+                result = moving
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
             self._recoveries.pop(uid, None)
@@ -150,8 +160,7 @@ class Domains:
         match step.do:
             case Do.START:
                 assert vmi is not None
-                await self._start(vmi, record)
-                return soon
+                return soon if await self._start(vmi, record) else Result(requeue_after=1.0)
             case Do.ADOPT:
                 await self._records.change(record, stage=Stage.STARTED)
                 return soon
@@ -182,15 +191,20 @@ class Domains:
             case _:
                 return again
 
-    async def _start(self, vmi: VirtualMachineInstance, record: Record) -> None:
+    async def _start(self, vmi: VirtualMachineInstance, record: Record) -> bool:
+        """False while something that others make is missing."""
         try:
             await self._starter.start(vmi, record)
-        except (Unreachable, PredecessorAlive):
+        except (ClaimPending, PredecessorAlive) as error:
+            log.debug("the start waits", vmi=str(vmi.key), error=str(error))
+            return False
+        except Unreachable:
             raise
         except KvtuiError as error:
             await self.report_failure(vmi, error)
             raise SyncFailed(str(error)) from error
         self._recorder.normal(vmi, "Started", "VirtualMachineInstance started.")
+        return True
 
     async def report_failure(self, vmi: VirtualMachineInstance, error: KvtuiError) -> None:
         """Synchronized=False and an event, with the error's own words."""
@@ -276,6 +290,7 @@ class Domains:
         await self._records.change(record, stage=Stage.ENDED, failed=failed, message=step.message)
 
     async def _clean_up(self, record: Record, domain: DomainStatus | None) -> None:
+        record = await self._records.change(record, stage=Stage.ENDED)
         await self._companions.gone(record)
         if domain is not None:
             with contextlib.suppress(DomainGone):

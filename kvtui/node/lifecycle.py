@@ -72,9 +72,10 @@ def plan(view: View) -> Step:
     phase = phase_of(vmi)
     if record.stage is Stage.ENDED or phase in FINAL:
         return Step(Do.KILL) if active else Step(Do.CLEAN_UP)
-    if record.stage is Stage.INCOMING and not _ours(view):
-        # The target room decides until the VMI is here.
-        return Step(Do.CLEAN_UP) if vmi is None and not active else Step(Do.NOTHING)
+    if record.incoming and record.stage in (Stage.READY, Stage.INCOMING) and not _ours(view):
+        # The target room decides until the VMI is here, or the migration is over without it.
+        over = vmi is None or (record.stage is Stage.INCOMING and _given_up(vmi, record))
+        return Step(Do.CLEAN_UP) if over and not active else Step(Do.NOTHING, wake_in=2.0 if over else None)
     ending = vmi is None or vmi.metadata.deletion_timestamp is not None or view.pod_terminating
     if vmi is not None and not _ours(view) and phase in (SCHEDULED, RUNNING):
         return _moved(domain)
@@ -87,6 +88,12 @@ def plan(view: View) -> Step:
 
 def phase_of(vmi: VirtualMachineInstance | None) -> str:
     return (vmi.status.phase or "") if vmi is not None and vmi.status is not None else ""
+
+
+def _given_up(vmi: VirtualMachineInstance, record: Record) -> bool:
+    """The migration for which a launcher was prepared has failed, or another one came after it."""
+    state = vmi.status.migration_state if vmi.status is not None else None
+    return state is None or state.migration_uid != record.incoming or bool(state.failed)
 
 
 def _ours(view: View) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,8 @@ from kvtui.node.volumes.room import Volumes
 from kvtui.node.workers import Workers
 
 log = structlog.get_logger()
+IMAGES = "kvtui.io/images"
+"""Annotation of a launcher: digest by containerDisk volume."""
 
 
 class Pods:
@@ -84,7 +87,7 @@ class Pods:
             return await self._refuse(pod)
         if podstatus.is_worker(pod):
             return await self._worker(pod)
-        if podstatus.is_final(pod) and self._records.of_pod(pod.metadata.uid) is None:
+        if podstatus.is_final(pod):
             return await self._finish(pod)
         if pod.metadata.deletion_timestamp is not None:
             return await self._ending(pod)
@@ -108,7 +111,10 @@ class Pods:
 
     async def _finish(self, pod: Pod) -> Result | None:
         """A Pod whose end is reported: it goes when it is asked to."""
-        if pod.metadata.deletion_timestamp is not None:
+        record = self._records.of_pod(pod.metadata.uid)
+        if record is not None:
+            self._look(record.uid)
+        elif pod.metadata.deletion_timestamp is not None:
             await self._delete(pod)
         return None
 
@@ -179,11 +185,14 @@ class Pods:
             )
         await self._step(pod, "ContainerCreating", "FailedCreatePodSandBox", self._attach(pod, vmi))
         try:
-            digests = await self._volumes.pull(vmi, record.images)
+            digests = await self._volumes.pull(vmi, record.images or await self._pinned(pod))
         except KvtuiError as error:
             await self._waiting(pod, pull_reason(error), str(error))
             self._recorder.warning(pod, "Failed", f"Failed to pull image: {error}")
             raise
+        if digests:
+            note = {"metadata": {"uid": pod.metadata.uid, "annotations": {IMAGES: json.dumps(digests)}}}
+            await self._client.patch(Pod, pod.key, note)
         async with self._lock(uid):
             current = self._records.get(uid)
             if current is None or current.pod_uid != pod.metadata.uid or current.stage is not Stage.PREPARING:
@@ -191,6 +200,16 @@ class Pods:
             await self._records.change(current, stage=Stage.READY, images=digests)
         fresh = self._informer.get(pod.key)
         await self._report_running(fresh if fresh is not None and fresh.metadata.uid == pod.metadata.uid else pod)
+
+    async def _pinned(self, pod: Pod) -> dict[str, str]:
+        """The digests that the source of a migration uses: an overlay only fits the very same image."""
+        if podstatus.MIGRATION_JOB not in pod.metadata.labels:
+            return {}
+        selector = f"{podstatus.CREATED_BY}={pod.metadata.labels.get(podstatus.CREATED_BY, '')}"
+        others = await self._client.list(Pod, pod.metadata.namespace, label_selector=selector)
+        known = [p for p in others.items if p.metadata.uid != pod.metadata.uid and IMAGES in p.metadata.annotations]
+        newest = max(known, key=lambda p: p.metadata.creation_timestamp or "", default=None)
+        return dict(json.loads(newest.metadata.annotations[IMAGES])) if newest is not None else {}
 
     async def _step(self, pod: Pod, waiting: str, failed: str, work: Any) -> None:
         try:

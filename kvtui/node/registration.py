@@ -193,7 +193,7 @@ class Registration:
 
     async def report(self) -> None:
         """Creates the Node where it is missing; brings labels, addresses, capacity and conditions up to date."""
-        facts, traits = self._facts(), self._traits()
+        facts, traits, health = self._facts(), self._traits(), self._health()
         key = ObjectKey("", self._settings.node)
         node = await self._client.find(Node, key)
         if node is None:
@@ -210,9 +210,7 @@ class Registration:
         disk = await asyncio.to_thread(os.statvfs, self._storage)
         memory_free = await asyncio.to_thread(_memory_available)
         status: dict[str, Any] = {
-            "conditions": conditions(
-                self._health(), disk.f_bavail / max(1, disk.f_blocks), memory_free, node.status, now
-            ),
+            "conditions": conditions(health, disk.f_bavail / max(1, disk.f_blocks), memory_free, node.status, now),
             "addresses": [
                 {"type": "InternalIP", "address": self._settings.address},
                 {"type": "Hostname", "address": self._settings.node},

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.controlloop.controller import Result
 from kvtui.node import migratable
 from kvtui.node.build import NodeTraits
 from kvtui.node.console import Closed, Consoles
@@ -28,6 +29,16 @@ class Plugging(Protocol):
         """Whether something was changed, so that the description is to be read again."""
 
 
+class Migrations(Protocol):
+    """Moves guests from and to this node."""
+
+    async def look(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus | None) -> Result | None: ...
+
+    async def abort(self, uid: str) -> None: ...
+
+    async def close(self, uid: str) -> None: ...
+
+
 class Reporter:
     """Implements the domain room's companions."""
 
@@ -42,7 +53,7 @@ class Reporter:
         agents: GuestAgents,
         traits: Callable[[], NodeTraits],
         plugging: Plugging | None = None,
-        abort: Callable[[Record], Awaitable[None]],
+        migrations: Migrations,
         forget: Callable[[Record], Awaitable[None]],
     ) -> None:
         self._node = node
@@ -53,7 +64,7 @@ class Reporter:
         self._agents = agents
         self._traits = traits
         self._plugging = plugging
-        self._abort = abort
+        self._migrations = migrations
         self._forget = forget
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
@@ -98,10 +109,14 @@ class Reporter:
         xml = await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE)
         return read(parse(xml))
 
+    async def migrate(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus | None) -> Result | None:
+        return await self._migrations.look(vmi, record, domain)
+
     async def abort_migration(self, record: Record) -> None:
-        await self._abort(record)
+        await self._migrations.abort(record.uid)
 
     async def gone(self, record: Record) -> None:
         await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
         self._agents.forget(record.uid)
+        await self._migrations.close(record.uid)
         await self._forget(record)

@@ -30,7 +30,7 @@ async def run_agent(
     places = layout.layout_of(data, settings.node, privileged=os.geteuid() == 0)
     if settings.run_directory:
         places = replace(places, run=Path(settings.run_directory))
-    server_tls, _ = access.contexts(settings.certificate, settings.key, settings.authority)
+    server_tls, client_tls = access.contexts(settings.certificate, settings.key, settings.authority)
     engine = engine_id(data)
     conf = Path(registries_conf) if registries_conf else None
     with Watcher() as watcher:
@@ -44,10 +44,12 @@ async def run_agent(
                 puller=RegistryPuller(conf),
                 watcher=watcher,
                 engine=engine,
+                server_tls=server_tls,
+                client_tls=client_tls,
                 registries_conf=registries_conf,
             )
             log.info("agent starts", node=settings.node, address=settings.address, libvirt=settings.libvirt_uri)
-            await agent.run(server_tls)
+            await agent.run()
 
 
 def pod_network(subnets: tuple[str, ...], bridge: str) -> NetworkSettings:

@@ -34,6 +34,7 @@ from kvtui.node.console import Consoles
 from kvtui.node.domains import Domains
 from kvtui.node.guestagent import GuestAgents, GuestFacts
 from kvtui.node.hypervisor import AgentUnavailable, DomainId, Hypervisor, ShutdownMode
+from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.streams import OFFSET_HEADER, Streams
@@ -62,8 +63,8 @@ class AgentServer:
         workers: Workers,
         pods: Informer[Pod],
         watcher: Watcher,
+        target: Target,
         replay: int,
-        history_timeout: float = 10.0,
     ) -> None:
         self._hypervisor = hypervisor
         self._records = records
@@ -73,7 +74,7 @@ class AgentServer:
         self._workers = workers
         self._pods = pods
         self._watcher = watcher
-        self._history_timeout = history_timeout
+        self._target = target
         self._thaws: dict[str, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._streams = Streams(records=records, consoles=consoles, networks=networks, find=self._record, replay=replay)
@@ -90,6 +91,7 @@ class AgentServer:
                 web.get("/stats/summary", self._summary),
                 *self._streams.routes(PREFIX),
                 web.get(f"{PREFIX}/console/history", self._history),
+                web.get(f"{PREFIX}/migration/target", self._migration_target),
                 web.get(f"{PREFIX}/vnc/screenshot", self._screenshot),
                 web.put(f"{PREFIX}/pause", self._pause),
                 web.put(f"{PREFIX}/unpause", self._unpause),
@@ -276,6 +278,9 @@ class AgentServer:
         return _json({"items": _disk_list(self._facts(request)), "metadata": {}})
 
     # Other agents
+
+    async def _migration_target(self, request: web.Request) -> web.StreamResponse:
+        return _json(self._target.facts(self._record(request)))
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
         """All that is kept of a console, once the guest prints no more here; its offset is in a header."""
