@@ -111,8 +111,11 @@ async def _run(*command: str) -> tuple[int | None, str, str]:
         await _end(process)
         reading.cancel()
         raise
-    async with asyncio.timeout(_TIMEOUT):
-        stdout, stderr = await reading
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            stdout, stderr = await reading
+    except TimeoutError:
+        return None, "", ""  # stuck in the kernel, with its pipes open
     lines = stderr.decode(errors="replace").strip().splitlines()
     return status, stdout.decode(errors="replace"), lines[-1] if lines else ""
 
