@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kvtui.api import quantity
-from kvtui.api.kubevirt.vmi import VirtualMachineInstanceStatus
 from kvtui.domainxml.architecture import TRAITS, Arch, Traits, arch_of
 from kvtui.domainxml.errors import ConversionError
-from kvtui.domainxml.paths import Paths, UpstreamPaths, component
+from kvtui.domainxml.paths import Paths, UpstreamPaths
 from kvtui.domainxml.pinning import Pinning, plan
 from kvtui.errors import InvalidQuantity
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         VirtualMachineInstance,
         VirtualMachineInstanceNetworkInterface,
         VirtualMachineInstanceSpec,
+        VirtualMachineInstanceStatus,
         Volume,
         VolumeStatus,
     )
@@ -54,19 +54,13 @@ class Guest:
     vmi: VirtualMachineInstance
     context: Context
 
-    @cached_property
+    @property
     def spec(self) -> VirtualMachineInstanceSpec:
-        if self.vmi.spec is None:
-            raise ConversionError("the VMI has no spec", field="spec")
         return self.vmi.spec
 
-    @cached_property
-    def status(self) -> VirtualMachineInstanceStatus:
-        return self.vmi.status or VirtualMachineInstanceStatus()
-
     @property
-    def name(self) -> str:
-        return component(self.vmi.metadata.name, "metadata.name")
+    def status(self) -> VirtualMachineInstanceStatus:
+        return self.vmi.status
 
     @property
     def domain(self) -> DomainSpec:

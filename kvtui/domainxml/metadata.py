@@ -50,13 +50,13 @@ class Ownership:
 
 def ownership_of(vmi: VirtualMachineInstance) -> Ownership:
     """What a new domain of this VMI starts with."""
-    grace = vmi.spec.termination_grace_period_seconds if vmi.spec else None
+    grace = vmi.spec.termination_grace_period_seconds
     return Ownership(
         uid=vmi.metadata.uid,
         namespace=vmi.metadata.namespace,
         name=vmi.metadata.name,
         grace_seconds=GRACE_SECONDS if grace is None else max(grace, 0),
-        paused=bool(vmi.spec and vmi.spec.start_strategy == "Paused"),
+        paused=vmi.spec.start_strategy == "Paused",
     )
 
 

@@ -121,7 +121,7 @@ class UpstreamPaths:
     def of(cls, vmi: VirtualMachineInstance) -> UpstreamPaths:
         """A launcher that runs as root keeps UEFI variables in libvirt's own directory."""
         meta = vmi.metadata
-        unprivileged = bool(vmi.status and vmi.status.runtime_user) or "kubevirt.io/nonroot" in meta.annotations
+        unprivileged = bool(vmi.status.runtime_user) or "kubevirt.io/nonroot" in meta.annotations
         directory = f"{PRIVATE}/libvirt/qemu/nvram" if unprivileged else "/var/lib/libvirt/qemu/nvram"
         return cls(meta.namespace or "", meta.name or "", meta.uid or "", directory)
 

@@ -32,7 +32,7 @@ PLACEHOLDER = "placeholder-"
 def has_ports(vmi: VirtualMachineInstance) -> bool:
     """The machine has PCIe root ports, and devices are not placed on the root complex."""
     spec = vmi.spec
-    if spec is None or vmi.metadata.annotations.get(pci.ROOT_COMPLEX) == "true":
+    if vmi.metadata.annotations.get(pci.ROOT_COMPLEX) == "true":
         return False
     machine = (spec.domain.machine.type if spec.domain.machine else None) or ""
     arch = arch_of(spec.architecture)
@@ -43,7 +43,7 @@ def has_ports(vmi: VirtualMachineInstance) -> bool:
 
 def placeholder_count(vmi: VirtualMachineInstance) -> int:
     """NICs that may be added later. A VM that once had its slots counted keeps their number."""
-    if vmi.spec is None or not has_ports(vmi):
+    if not has_ports(vmi):
         return 0
     present = sum(1 for interface in vmi.spec.domain.devices.interfaces if interface.state != "absent")
     frozen = vmi.metadata.annotations.get(SLOT_COUNT, "")

@@ -73,9 +73,7 @@ def fit_device(device: Element) -> None:
         for source in device.iter("source"):
             source.attrib.pop("name", None)
     elif device.tag == "filesystem":
-        mode = device.attrib.pop("accessMode", None)
-        if mode is not None and device.find("driver[@type='virtiofs']") is None:
-            device.set("accessmode", mode)
+        device.attrib.pop("accessMode", None)  # virtiofs knows no other mode
         for source in device.findall("source"):
             if not source.get("dir"):
                 source.attrib.pop("dir", None)

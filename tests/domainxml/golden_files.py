@@ -57,7 +57,6 @@ def load(name: str, *, state: str = STATE, sockets: str = SOCKETS, firmware: Fir
 def _context(
     vmi: VirtualMachineInstance, node: dict[str, Any], state: str, sockets: str, firmware: Firmware | None
 ) -> Context:
-    assert vmi.spec is not None
     claims = {volume.name: f"{state}/claims/{volume.name}" for volume in vmi.spec.volumes}
     return Context(
         kvm=node["kvm"],
@@ -78,7 +77,6 @@ def _context(
 
 
 def _placement(vmi: VirtualMachineInstance, state: str) -> Placement:
-    assert vmi.spec is not None
     devices = vmi.spec.domain.devices
     interfaces: dict[str, Attachment] = {
         interface.name: Bridged("kvb0", f"kvt{n}", f"02:00:00:00:00:{n:02x}", 1450)

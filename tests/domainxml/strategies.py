@@ -100,7 +100,7 @@ def _mostly(text: str) -> SearchStrategy[str]:
 
 _SPEC = _type(VirtualMachineInstanceSpec)
 _PARTS = {field.name: of_type(field.type) for field in _SPEC.fields if field.name in ("domain", "volumes", "networks")}
-_STATUS: SearchStrategy[Any] = st.one_of(st.none(), of_type(_type(VirtualMachineInstanceStatus)))
+_STATUS = of_type(_type(VirtualMachineInstanceStatus))
 
 
 def _coherent(draw: st.DrawFn, spec: VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec:
