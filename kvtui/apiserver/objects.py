@@ -254,8 +254,9 @@ class Objects:
     def _context(self, info: ResourceInfo, options: WriteOptions, now: datetime, subresource: str = "") -> WriteContext:
         bucket = self.bucket(info)
 
-        def siblings() -> list[Object]:
-            return [r.decode() for k in bucket.keys if (r := bucket.get_latest(k)) is not None]
+        def siblings() -> list[bytes]:
+            keys = dict.fromkeys((*bucket.keys, *bucket.latest))
+            return [r.data for k in keys if (r := bucket.get_latest(k)) is not None]
 
         return WriteContext(user=options.user, now=now, subresource=subresource, siblings=siblings)
 

@@ -20,8 +20,8 @@ class WriteContext:
     user: UserInfo
     now: datetime
     subresource: str = ""
-    siblings: Callable[[], Iterable[Object]] = tuple
-    """The other objects of the resource, as of the latest writes."""
+    siblings: Callable[[], Iterable[bytes]] = tuple
+    """All objects of the resource as of the latest writes, encoded."""
 
 
 class Strategy:

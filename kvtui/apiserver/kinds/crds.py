@@ -7,7 +7,10 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/extend-resources/cus
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+import msgspec
 
 from kvtui.api.times import to_time
 from kvtui.apiserver import crd
@@ -15,10 +18,37 @@ from kvtui.apiserver.strategy import Strategy, WriteContext
 from kvtui.errors import Cause
 
 Object = dict[str, Any]
+_MEMORY = 1000
+
+
+class _Spec(msgspec.Struct):
+    group: str
+
+
+class _Status(msgspec.Struct, rename="camel", frozen=True):
+    accepted_names: dict[str, Any] = {}
+
+
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _Other(msgspec.Struct):
+    """What one definition must know of another; schemas, which are long, are skipped."""
+
+    metadata: _Name
+    spec: _Spec
+    status: _Status = _Status()
+
+
+_other = msgspec.json.Decoder(_Other).decode
 
 
 class Definitions(Strategy):
     """customresourcedefinitions.apiextensions.k8s.io."""
+
+    def __init__(self) -> None:
+        self._valid: set[bytes] = set()
 
     def default(self, obj: Object) -> None:
         crd.default(obj)
@@ -34,15 +64,31 @@ class Definitions(Strategy):
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
-        return crd.validate(obj, old)
+        # Checking a large schema takes long, and the same definitions come again and again.
+        read = msgspec.json.encode((_identity(obj["metadata"]), obj["spec"]))
+        digest = hashlib.blake2b(read, digest_size=16).digest()
+        if old is None and digest in self._valid:
+            return []
+        causes = crd.validate(obj, old)
+        if old is None and not causes:
+            if len(self._valid) >= _MEMORY:
+                self._valid.clear()
+            self._valid.add(digest)
+        return causes
 
     def settle(self, obj: Object, old: Object | None, context: WriteContext) -> None:
         if context.subresource or (old is not None and old.get("spec") == obj.get("spec")):
             return
-        obj.update(crd.with_status(obj, context.siblings(), to_time(context.now)))
+        others = [msgspec.to_builtins(_other(data)) for data in context.siblings()]
+        obj.update(crd.with_status(obj, others, to_time(context.now)))
 
     def warnings(self, obj: Object) -> list[str]:
         return crd.warnings(obj)
+
+
+def _identity(meta: Object) -> tuple[Any, Any]:
+    """What validation reads of the metadata."""
+    return meta.get("name"), meta.get("annotations")
 
 
 def is_established(obj: Object) -> bool:
