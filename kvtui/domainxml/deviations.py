@@ -34,6 +34,11 @@ DEVIATIONS = (
         "kept in the launcher's memory upstream; finish writes ours, which libvirt keeps, in a namespace of its own",
     ),
     Deviation(
+        Stage.CONVERT,
+        "error: amounts of memory",
+        "upstream prints a structure, and multiplies the size of a huge page once too often",
+    ),
+    Deviation(
         Stage.FINISH,
         "uuid",
         "one libvirtd serves many VMs: the UUID is written, so that a clash is an error and not another VM",

@@ -61,10 +61,13 @@ def build(guest: Guest) -> list[Element]:
 
 def _generic(guest: Guest) -> list[Element]:
     asked = [(d.name, d.device_name or "") for d in guest.devices.host_devices]
-    resources = [resource for _, resource in asked]
-    made = []
+    resources, failure = [resource for _, resource in asked], "failed to create generic host-devices"
     pool = _Pool(guest, PCI_PREFIX, resources)
-    made += [_pci(a, f"hostdevice-{name}", name, _HOST_DEVICES) for name, r in asked if (a := pool.take(r))]
+    made = [
+        _pci(address, f"hostdevice-{name}", f"{failure}: failed to create hostdevice for {name}", name, _HOST_DEVICES)
+        for name, resource in asked
+        if (address := pool.take(resource))
+    ]
     pool = _Pool(guest, MDEV_PREFIX, resources)
     made += [_mdev(a, f"hostdevice-{name}") for name, r in asked if (a := pool.take(r))]
     pool = _Pool(guest, USB_PREFIX, resources)
@@ -72,8 +75,7 @@ def _generic(guest: Guest) -> list[Element]:
     wanted = sum(1 for d in guest.devices.host_devices if not d.claim_name)
     if len(made) != wanted:
         raise ConversionError(
-            "failed to create generic host-devices: "
-            "the number of generic host-devices do not match the number of devices:\n"
+            f"{failure}: the number of generic host-devices do not match the number of devices:\n"
             f"{wanted} asked for, {len(made)} handed over by device plugins",
             field=_HOST_DEVICES,
         )
@@ -82,16 +84,19 @@ def _generic(guest: Guest) -> list[Element]:
 
 def _gpus(guest: Guest) -> list[Element]:
     asked = [(g.name, g.device_name or "", g.virtual_gpu_options) for g in guest.devices.gpus]
-    resources = [resource for _, resource, _ in asked]
+    resources, failure = [resource for _, resource, _ in asked], "failed to create GPU host-devices"
     pool = _Pool(guest, PCI_PREFIX, resources)
-    made = [_pci(a, f"gpu-{name}", name, _GPUS) for name, r, _ in asked if (a := pool.take(r))]
+    made = [
+        _pci(address, f"gpu-{name}", f"{failure}: failed to create hostdevice for {name}", name, _GPUS)
+        for name, resource, _ in asked
+        if (address := pool.take(resource))
+    ]
     pool = _Pool(guest, MDEV_PREFIX, resources)
     made += [_mdev(a, f"gpu-{name}", **_display(options)) for name, r, options in asked if (a := pool.take(r))]
     wanted = sum(1 for g in guest.devices.gpus if not g.claim_name)
     if wanted and len(made) != wanted:
         raise ConversionError(
-            "failed to create GPU host-devices: "
-            "the number of device plugin GPU/s do not match the number of devices:\n"
+            f"{failure}: the number of device plugin GPU/s do not match the number of devices:\n"
             f"{wanted} asked for, {len(made)} handed over by device plugins",
             field=_GPUS,
         )
@@ -115,16 +120,15 @@ def _sriov(guest: Guest) -> list[Element]:
     addresses = _function_addresses(guest, ready)
     made = []
     for interface in ready:
+        failure = f"failed to create hostdevice for {interface.name}"
         address = addresses.get(interface.name)
         if not address:
             raise ConversionError(
-                f"failed to create hostdevice for {interface.name}: "
-                f'PCI-Address for SR-IOV network "{interface.name}" not found',
-                field=_INTERFACES,
+                f'{failure}: PCI-Address for SR-IOV network "{interface.name}" not found', field=_INTERFACES
             )
-        device = _pci(address, f"sriov-{interface.name}", interface.name, _INTERFACES)
+        device = _pci(address, f"sriov-{interface.name}", failure, interface.name, _INTERFACES)
         if interface.pci_address:
-            subject = f"failed to create hostdevice for {interface.name}: failed to interpret the guest PCI address"
+            subject = f"{failure}: failed to interpret the guest PCI address"
             device.append(pci.address(interface.pci_address, subject, _INTERFACES))
         if interface.boot_order is not None:
             device.append(element("boot", order=interface.boot_order))
@@ -138,16 +142,31 @@ def _is_plugged(guest: Guest, interface: Interface) -> bool:
 
 
 def _function_addresses(guest: Guest, interfaces: list[Interface]) -> dict[str, str]:
-    if guest.context.sriov_addresses:
+    """By network. Without network information, what the device plugin of each network's resource handed over."""
+    if guest.context.sriov_addresses or not interfaces:
         return dict(guest.context.sriov_addresses)
     environment = guest.context.device_env
     resources = {i.name: environment.get(f"KUBEVIRT_RESOURCE_NAME_{i.name}", "") for i in interfaces}
     pool = _Pool(guest, SRIOV_PREFIX, resources.values())
-    return {name: pool.take(resource) or "" for name, resource in resources.items()}
+    addresses = {}
+    for name, resource in resources.items():
+        address = pool.take(resource) if resource else None
+        if address is None:
+            raise ConversionError(
+                f"failed to create hostdevice for {name}: "
+                + (
+                    f"failed to allocate SR-IOV PCI address for network {name}: resource {resource} does not exist"
+                    if resource
+                    else f"resource for SR-IOV network {name} does not exist"
+                ),
+                field=_INTERFACES,
+            )
+        addresses[name] = address
+    return addresses
 
 
-def _pci(address: str, device_alias: str, name: str, field: str) -> Element:
-    subject = f"failed to create hostdevice for {name}: failed to create PCI device for {name}"
+def _pci(address: str, device_alias: str, failure: str, name: str, field: str) -> Element:
+    subject = f"{failure}: failed to create PCI device for {name}"
     source = element("source", pci.address(address, subject, field))
     return element("hostdev", source, alias(device_alias), type="pci", managed="no")
 

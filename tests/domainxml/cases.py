@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,12 @@ def _functions(info: Any) -> dict[str, str]:
         for entry in info["interfaces"]
         if (entry.get("deviceInfo") or {}).get("pci")
     }
+
+
+def comparable(error: str) -> str:
+    """The first line of an error, without the amounts of memory that deviate."""
+    first = error.splitlines()[0]
+    return re.sub(r"\{?\d+( b\})?", "#", first) if "numa" in first else first
 
 
 def difference(ours: Element, theirs: Element) -> str:

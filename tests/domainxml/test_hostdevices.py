@@ -54,7 +54,7 @@ def test_a_usb_device_brings_its_controller() -> None:
     [
         ({}, {"gpus": [GPU]}, "number of device plugin GPU/s do not match"),
         ({}, {"hostDevices": [GPU]}, "number of generic host-devices do not match"),
-        ({"PCI_RESOURCE_EXAMPLE_COM_GPU": "x"}, {"gpus": [GPU]}, "failed to parse pci address x"),
+        ({"PCI_RESOURCE_EXAMPLE_COM_GPU": "x"}, {"gpus": [GPU]}, "failed to create GPU host-devices: failed to create"),
         ({"USB_RESOURCE_EXAMPLE_COM_GPU": "1:2:3"}, {"hostDevices": [GPU]}, "Bad value: 1:2:3"),
     ],
 )
@@ -77,8 +77,22 @@ def test_a_network_function_needs_multus_first() -> None:
     assert attributes(device, "source/address")["function"] == "0x1"
     assert attributes(device, "address")["bus"] == "0x81"
     assert attributes(device, "boot") == {"order": "2"}
-    with pytest.raises(ConversionError, match="failed to create hostdevice for fast"):
-        domain_of(devices={"interfaces": [interface]}, status=reported)
+
+
+REPORTED = {"interfaces": [{"name": "fast", "infoSource": "multus-status"}]}
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (Context(), "resource for SR-IOV network fast does not exist"),
+        (Context(sriov_addresses={"slow": "0000:3b:02.1"}), 'PCI-Address for SR-IOV network "fast" not found'),
+        (Context(device_env={"KUBEVIRT_RESOURCE_NAME_fast": "x/vf"}), "resource x/vf does not exist"),
+    ],
+)
+def test_a_network_function_without_an_address_is_told(context: Context, message: str) -> None:
+    with pytest.raises(ConversionError, match=f"failed to create hostdevice for fast: .*{message}"):
+        domain_of(context, devices={"interfaces": [{"name": "fast", "sriov": {}}]}, status=REPORTED)
 
 
 def test_a_network_function_may_come_from_a_device_plugin() -> None:

@@ -18,7 +18,7 @@ def test_a_vmi_becomes_the_domain_that_upstream_makes(case: cases.Case | None) -
     if case.error:
         with pytest.raises(ConversionError) as refusal:
             convert(case.vmi, case.context)
-        assert str(refusal.value).splitlines()[0] == case.error
+        assert cases.comparable(str(refusal.value)) == cases.comparable(case.error)
         assert refusal.value.field
         return
     differences = [
