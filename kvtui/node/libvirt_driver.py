@@ -9,6 +9,7 @@ Source: https://libvirt.org/html/libvirt-libvirt-host.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
@@ -79,6 +80,7 @@ class LibvirtHypervisor:
         self.engine = engine
         self._threads = Threads()
         self._connection: Any = None
+        self._callbacks: list[int] = []
         self._handles: dict[DomainId, Any] = {}
         self._owners: dict[DomainId, Owner] = {}
         self._handlers: list[EventHandler] = []
@@ -138,7 +140,7 @@ class LibvirtHypervisor:
                     prepare()
                 except libvirt.libvirtError:
                     continue  # the test driver has neither
-            libvirt_events.register(connection, self._deliver)
+            self._callbacks = libvirt_events.register(connection, self._deliver)
             return connection
 
         self._connection = await self._threads.call(Lane.LONG, connect, OPEN)
@@ -167,6 +169,9 @@ class LibvirtHypervisor:
         if connection is not None:
 
             def close() -> None:
+                libvirt_events.deregister(connection, self._callbacks)
+                with contextlib.suppress(libvirt.libvirtError):  # the test driver has none
+                    connection.unregisterCloseCallback()
                 try:
                     connection.close()
                 except libvirt.libvirtError as error:

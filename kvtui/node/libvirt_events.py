@@ -172,8 +172,11 @@ CONVERTERS: dict[int, Convert] = {
 }
 
 
-def register(connection: Any, deliver: Callable[[Event], None]) -> None:
-    """Registers for every event that the driver knows; `deliver` is called in libvirt's event thread."""
+def register(connection: Any, deliver: Callable[[Event], None]) -> list[int]:
+    """Registers for every event that the driver knows; `deliver` is called in libvirt's event thread.
+
+    The numbers that come back are for `deregister`: a connection is only freed when no callback holds it.
+    """
 
     def callback(_connection: Any, *arguments: Any) -> int:
         *values, convert = arguments
@@ -184,8 +187,18 @@ def register(connection: Any, deliver: Callable[[Event], None]) -> None:
         deliver(event)
         return 0
 
+    numbers = []
     for number, convert in CONVERTERS.items():
         try:
-            connection.domainEventRegisterAny(None, number, callback, convert)
+            numbers.append(int(connection.domainEventRegisterAny(None, number, callback, convert)))
         except libvirt.libvirtError:
             continue  # this driver does not have that event
+    return numbers
+
+
+def deregister(connection: Any, numbers: list[int]) -> None:
+    for number in numbers:
+        try:
+            connection.domainEventDeregisterAny(number)
+        except libvirt.libvirtError:
+            continue  # the daemon is gone, and with it the registration
