@@ -74,7 +74,7 @@ def server_options(function: F) -> F:
 def merged(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """The options behind the verb over those before it."""
     before = ctx.find_object(dict) or {}
-    return {**before, **{k: v for k, v in options.items() if v is not None}}
+    return {**options, **{k: v for k, v in before.items() if options.get(k) is None}}
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,239 @@
+"""The command line against a real API server: output, exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from kvtui.cli import ExitCode
+from tests.fakes.cluster import RunningServer, running_server
+
+VM = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web, labels: {tier: front}}
+spec:
+  runStrategy: Halted
+  template: {spec: {domain: {devices: {}}}}
+"""
+
+
+@dataclass
+class Ran:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Cli:
+    """Runs kvtui against one server."""
+
+    server: RunningServer
+
+    async def __call__(self, *args: str, stdin: str = "", kubeconfig: Path | None = None) -> Ran:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "kvtui", *args),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(kubeconfig or self.server.kubeconfig)},
+        )
+        out, err = await process.communicate(stdin.encode())
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    async with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def kvtui(server: RunningServer) -> AsyncIterator[Cli]:
+    cli = Cli(server)
+    yield cli
+    await cli("delete", "vm", "web", "-y", "--ignore-not-found")
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_apply_creates_then_changes_then_leaves_alone(kvtui: Cli) -> None:
+    assert (await kvtui("apply", "-f", "-", stdin=VM)).out == "virtualmachine.kubevirt.io/web created\n"
+    assert (await kvtui("apply", "-f", "-", stdin=VM)).out == "virtualmachine.kubevirt.io/web unchanged\n"
+    changed = VM.replace("Halted", "Manual")
+    assert (await kvtui("apply", "-f", "-", stdin=changed)).out == "virtualmachine.kubevirt.io/web configured\n"
+
+
+async def test_get_prints_what_the_server_shows(kvtui: Cli) -> None:
+    await kvtui("apply", "-f", "-", stdin=VM)
+    table = await kvtui("get", "vm")
+    assert table.out.splitlines()[0].split() == ["NAME", "AGE", "STATUS", "READY"]
+    assert table.out.splitlines()[1].startswith("web ")
+    assert (await kvtui("get", "vm", "-A")).out.startswith("NAMESPACE")
+    assert (await kvtui("get", "vms", "-o", "name")).out == "virtualmachine.kubevirt.io/web\n"
+    document = json.loads((await kvtui("get", "vm/web", "-o", "json")).out)
+    assert document["spec"]["runStrategy"] == "Halted"
+    assert "managedFields" not in document["metadata"]
+    listed = yaml.safe_load((await kvtui("get", "vm", "-l", "tier=front", "-o", "yaml")).out)
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["web"]
+
+
+async def test_describe_names_every_field(kvtui: Cli) -> None:
+    await kvtui("apply", "-f", "-", stdin=VM)
+    out = (await kvtui("describe", "vm", "web")).out
+    assert "Run Strategy:  Halted" in out
+    assert "tier=front" in out
+    assert out.rstrip().endswith("Events:  <none>")
+
+
+async def test_nothing_found_is_said_on_stderr_and_is_no_error(kvtui: Cli) -> None:
+    ran = await kvtui("get", "vmim")
+    assert (ran.code, ran.out, ran.err) == (0, "", "No resources found in default namespace.\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("get", "vm", "none"), ExitCode.NOT_FOUND, 'virtualmachines.kubevirt.io "none" not found'),
+        (("get", "nosuch"), ExitCode.USAGE, 'the server doesn\'t have a resource type "nosuch"'),
+        (("get", "vm", "-o", "xml"), ExitCode.USAGE, "Invalid value"),
+        (("frobnicate",), ExitCode.USAGE, "No such command"),
+        (("get", "vm", "--context", "other"), ExitCode.USAGE, "has no context named 'other'"),
+        (("delete", "vm"), ExitCode.USAGE, "name the objects"),
+        (("apply", "-f", "/nonexistent.yaml"), ExitCode.USAGE, "cannot be read: No such file"),
+        (("stop", "web", "--grace-period", "5"), ExitCode.USAGE, "Must both use --force=true and set --grace-period."),
+    ],
+)
+async def test_errors_have_their_exit_codes(kvtui: Cli, args: tuple[str, ...], code: ExitCode, words: str) -> None:
+    ran = await kvtui(*args)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_a_server_that_is_not_there_is_its_own_exit_code(kvtui: Cli, tmp_path: Path) -> None:
+    config = yaml.safe_load(kvtui.server.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    ran = await kvtui("get", "vm", kubeconfig=path)
+    assert ran.code == ExitCode.UNREACHABLE
+    assert "cannot be reached" in ran.err
+
+
+async def test_a_user_without_rights_is_told_so(kvtui: Cli) -> None:
+    ran = await kvtui("get", "vm", kubeconfig=kvtui.server.kubeconfig_for("nobody"))
+    assert ran.code == ExitCode.NOT_ALLOWED
+    assert 'User "nobody" cannot list resource "virtualmachines"' in ran.err
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("kind: [", "cannot be read"),
+        ("a: 1\na: 2\n", "duplicate key 'a'"),
+        ("just text", "no object"),
+        ("kind: X", "has no apiVersion"),
+        ("apiVersion: v1\nkind: ConfigMap\n", "has no metadata.name"),
+        ("", "no objects passed"),
+        ("apiVersion: x/v1\nkind: Nope\nmetadata: {name: a}\n", 'no matches for kind "Nope"'),
+    ],
+)
+async def test_a_broken_manifest_changes_nothing(kvtui: Cli, manifest: str, words: str) -> None:
+    ran = await kvtui("apply", "-f", "-", stdin=manifest)
+    assert ran.code != 0
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_one_bad_object_of_several_does_not_stop_the_others(kvtui: Cli) -> None:
+    bad = "---\napiVersion: x/v1\nkind: Nope\nmetadata: {name: a}\n"
+    ran = await kvtui("apply", "-f", "-", stdin=VM + bad)
+    assert ran.code == ExitCode.PARTLY
+    assert "virtualmachine.kubevirt.io/web created" in ran.out
+
+
+async def test_an_unknown_field_is_named(kvtui: Cli) -> None:
+    ran = await kvtui("apply", "-f", "-", stdin=VM.replace("runStrategy", "runStrateggy"))
+    assert ran.code != 0
+    assert "runStrateggy" in ran.err
+
+
+async def test_deleting_a_vm_is_asked_first(kvtui: Cli) -> None:
+    await kvtui("apply", "-f", "-", stdin=VM)
+    refused = await kvtui("delete", "vm", "web")
+    assert refused.code == ExitCode.USAGE
+    assert "--yes confirms it" in refused.err
+    assert (
+        await kvtui("delete", "vm", "web", "--dry-run")
+    ).out == 'virtualmachine.kubevirt.io "web" deleted (dry run)\n'
+    assert (await kvtui("get", "vm", "web")).code == 0
+    assert (await kvtui("delete", "vm", "web", "-y")).out == 'virtualmachine.kubevirt.io "web" deleted\n'
+    assert (await kvtui("get", "vm", "web")).code == ExitCode.NOT_FOUND
+
+
+async def test_what_create_prints_is_accepted(kvtui: Cli) -> None:
+    made = await kvtui(
+        *("create", "vm", "--name", "made", "--volume-containerdisk", "src:registry.example/disk:1,bootorder:1"),
+        *(
+            "--volume-import",
+            "type:http,url:https://x/y.img,size:1Gi",
+            "--user",
+            "ann",
+            "--ssh-key",
+            "ssh-ed25519 A: b",
+        ),
+    )
+    assert made.code == 0, made.err
+    ran = await kvtui("apply", "-f", "-", "--dry-run", "server", stdin=made.out)
+    assert ran.out == "virtualmachine.kubevirt.io/made created (server dry run)\n"
+    cloud = yaml.safe_load(made.out)["spec"]["template"]["spec"]["volumes"][-1]["cloudInitNoCloud"]["userData"]
+    assert yaml.safe_load(cloud) == {"user": "ann", "ssh_authorized_keys": ["ssh-ed25519 A: b"]}
+    disk = await kvtui("create", "dv", "--name", "d", "--size", "1Gi", "--blank", "--apply")
+    assert disk.out == "datavolume.cdi.kubevirt.io/d created\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("vm", "--volume-containerdisk", "registry/disk"),
+        ("vm", "--volume-containerdisk", "src:a,frob:b"),
+        ("vm", "--volume-import", "type:floppy,size:1Gi"),
+        ("vm", "--volume-import", "type:http,url:x"),
+        ("vm", "--instancetype", "a", "--memory", "1Gi"),
+        ("vm", "--cloud-init-user-data", "!!"),
+        ("dv", "--name", "d"),
+        ("dv", "--name", "d", "--blank", "--pvc", "x"),
+    ],
+)
+async def test_flags_that_make_no_sense_are_usage_errors(kvtui: Cli, args: tuple[str, ...]) -> None:
+    ran = await kvtui("create", *args)
+    assert (ran.code, ran.out) == (ExitCode.USAGE, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_completion_scripts_are_printed(kvtui: Cli, shell: str) -> None:
+    assert "_KVTUI_COMPLETE" in (await kvtui("completion", shell)).out
+
+
+async def test_a_reader_that_leaves_is_no_crash(kvtui: Cli) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m kvtui get ns -o yaml | true",
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "KUBECONFIG": str(kvtui.server.kubeconfig)},
+    )
+    _, err = await process.communicate()
+    assert b"Traceback" not in err
