@@ -7,17 +7,38 @@ from collections.abc import Sequence
 
 from kvtui.client.rest import Client
 from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
+from kvtui.controllers.kubevirt import KubeVirtController
 from kvtui.controllers.metrics.endpoint import serve_metrics
+from kvtui.controllers.migration.controller import MigrationController
+from kvtui.controllers.migration.evacuation import EvacuationController
+from kvtui.controllers.migration.workloadupdate import WorkloadUpdateController
+from kvtui.controllers.node import NodeController
+from kvtui.controllers.pool.controller import PoolController
+from kvtui.controllers.replicaset import ReplicaSetController
+from kvtui.controllers.standins.disruption import DisruptionController
+from kvtui.controllers.standins.nodelifecycle import NodeLifecycleController, PodGarbageCollector
 from kvtui.controllers.standins.scheduler.controller import SchedulerController
 from kvtui.controllers.virtualmachine.controller import VirtualMachineController
 from kvtui.controllers.virtualmachineinstance.controller import VirtualMachineInstanceController
 from kvtui.settings import ControllerSettings
 
 CONTROLLERS: tuple[MakeController, ...] = (
+    KubeVirtController,
     VirtualMachineController,
     VirtualMachineInstanceController,
+    MigrationController,
+    EvacuationController,
+    WorkloadUpdateController,
+    NodeController,
+    ReplicaSetController,
+    PoolController,
 )
-STANDINS: tuple[MakeController, ...] = (SchedulerController,)
+STANDINS: tuple[MakeController, ...] = (
+    SchedulerController,
+    NodeLifecycleController,
+    PodGarbageCollector,
+    DisruptionController,
+)
 """Only where no real cluster does this."""
 
 

@@ -5,8 +5,6 @@ Source: kubevirt pkg/virt-controller/watch/workload-updater; control plane facts
 
 from __future__ import annotations
 
-import re
-
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.config import KubeVirt, KubeVirtWorkloadUpdateStrategy
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration, VirtualMachineInstanceMigrationSpec
@@ -16,6 +14,7 @@ from kvtui.api.registry import kind_of
 from kvtui.api.wire import ObjectKey, evolve, to_json
 from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
+from kvtui.controllers.durations import seconds_of
 from kvtui.controllers.migration.policy import defaults
 from kvtui.controllers.migration.view import WITH_POD, is_final, phase_of
 from kvtui.controllers.patches import write_changes
@@ -28,7 +27,6 @@ STALE = "needs update"
 PAUSE = 5.0
 """Seconds between passes while there is work."""
 BATCH_SIZE, BATCH_INTERVAL = 10, 60.0
-_DURATION = re.compile(r"(\d+)(h|m|s)")
 
 
 def is_outdated(vmi: VirtualMachineInstance) -> bool:
@@ -68,12 +66,6 @@ def migration_of(vmi: VirtualMachineInstance) -> VirtualMachineInstanceMigration
             vmi_name=vmi.metadata.name, priority="user-triggered" if has_change(vmi) else "system-critical"
         ),
     )
-
-
-def seconds_of(duration: str | None, default: float) -> float:
-    """Go's notation: 1h, 1m30s."""
-    parts = _DURATION.findall(duration or "")
-    return float(sum(int(n) * {"h": 3600, "m": 60, "s": 1}[unit] for n, unit in parts)) if parts else default
 
 
 class WorkloadUpdateController:

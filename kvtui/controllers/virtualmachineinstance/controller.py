@@ -17,7 +17,7 @@ from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.launcher.volumes import claim_of
 from kvtui.controllers.patches import write_changes
 from kvtui.controllers.surroundings import SurroundingsOf
-from kvtui.controllers.virtualmachineinstance import pods
+from kvtui.controllers.virtualmachineinstance import hotplug, pods
 from kvtui.controllers.virtualmachineinstance.plan import (
     FINAL,
     AnnotatePod,
@@ -142,7 +142,7 @@ class VirtualMachineInstanceController:
         await self._write(at, error)
         if retry and error is not None:
             raise Retry(error.message)
-        return DONE
+        return Result(requeue_after=hotplug.wake_in(vmi, at.now))
 
     async def _has_launcher(self, vmi: VirtualMachineInstance) -> bool:
         """Asks the server before a running VMI is given up: the cache may lag behind a migration."""

@@ -12,6 +12,8 @@ from datetime import datetime
 
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import (
+    CPUTopology,
+    MemoryStatus,
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
     VirtualMachineInstancePhaseTransitionTimestamp,
@@ -20,7 +22,7 @@ from kvtui.api.kubevirt.vmi import (
 from kvtui.api.times import to_time
 from kvtui.api.wire import evolve
 from kvtui.controllers import conditions, names
-from kvtui.controllers.virtualmachineinstance import pods, volumes
+from kvtui.controllers.virtualmachineinstance import hotplug, pods, volumes
 from kvtui.controllers.virtualmachineinstance.plan import FINAL, UNPROCESSED, Situation, SyncError
 from kvtui.controllers.virtualmachineinstance.volumes import Readiness
 
@@ -41,6 +43,7 @@ def next_version(at: Situation, error: SyncError | None, *, used_cids: Iterable[
     status = evolve(vmi.status, conditions=_conditions(at, vmi, launcher, error))
     if launcher is not None and (vmi.status.phase or "") not in (*UNPROCESSED, "Scheduling"):
         status = evolve(status, volume_status=volumes.volume_statuses(vmi, launcher, at.claims))
+        return hotplug.with_changes(evolve(vmi, status=status), launcher, at.now)
     return evolve(vmi, status=status)
 
 
@@ -99,11 +102,22 @@ def _leave_pending(at: Situation, to: _To, vmi: VirtualMachineInstance, launcher
     receiver = names.CREATE_MIGRATION_TARGET in vmi.metadata.annotations
     if receiver and names.MIGRATION_TARGET_NODE not in vmi.metadata.labels:
         return to("WaitingForSync")
-    missing = names.VMI_FINALIZER not in vmi.metadata.finalizers
-    if missing:
+    return _as_admitted(vmi)
+
+
+def _as_admitted(vmi: VirtualMachineInstance) -> VirtualMachineInstance:
+    """What admission gives a new VMI, for clusters where it did not run."""
+    if names.VMI_FINALIZER not in vmi.metadata.finalizers:
         metadata = evolve(vmi.metadata, finalizers=[*vmi.metadata.finalizers, names.VMI_FINALIZER])
-        return evolve(vmi, metadata=metadata)
-    return vmi
+        vmi = evolve(vmi, metadata=metadata)
+    cpu, memory, status = vmi.spec.domain.cpu, vmi.spec.domain.memory, vmi.status
+    if status.current_cpu_topology is None and cpu is not None:
+        topology = CPUTopology(sockets=cpu.sockets, cores=cpu.cores, threads=cpu.threads)
+        status = evolve(status, current_cpu_topology=topology)
+    if status.memory is None and memory is not None and memory.guest is not None:
+        size = memory.guest
+        status = evolve(status, memory=MemoryStatus(guest_at_boot=size, guest_current=size, guest_requested=size))
+    return evolve(vmi, status=status)
 
 
 def _leave_scheduling(

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
-from kvtui.controllers.standins.scheduler.filters import Refusal, check_node, term_holds, tolerates
+from kvtui.controllers.nodematch import term_holds
+from kvtui.controllers.standins.scheduler.filters import Refusal, check_node, tolerates
 from kvtui.controllers.standins.scheduler.neighbours import Neighbours, Placed, term_matches
 from kvtui.controllers.standins.scheduler.requests import Amounts, allocatable, pod_requests, shortages
 from kvtui.controllers.standins.scheduler.volumes import PodVolumes

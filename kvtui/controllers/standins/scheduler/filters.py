@@ -5,13 +5,13 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kvtui.api.core.node import Node, Taint
-from kvtui.api.core.parts import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration
+from kvtui.api.core.parts import Toleration
 from kvtui.api.core.pod import Pod
-from kvtui.api.selectors import Requirement
+from kvtui.controllers.nodematch import selector_holds
 
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 NODE_AFFINITY = "node(s) didn't match Pod's node affinity/selector"
@@ -24,27 +24,6 @@ class Refusal:
 
     reasons: tuple[str, ...]
     resolvable: bool = False
-
-
-def requirement_holds(requirement: NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:
-    match requirement.operator:
-        case "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" as operator:
-            return Requirement(requirement.key, operator, frozenset(requirement.values)).matches(labels)
-    return False
-
-
-def term_holds(term: NodeSelectorTerm, node: Node) -> bool:
-    """An empty term matches nothing."""
-    if not term.match_expressions and not term.match_fields:
-        return False
-    fields = {"metadata.name": node.metadata.name}
-    return all(requirement_holds(r, node.metadata.labels) for r in term.match_expressions) and all(
-        requirement_holds(r, fields) for r in term.match_fields
-    )
-
-
-def selector_holds(selector: NodeSelector, node: Node) -> bool:
-    return any(term_holds(term, node) for term in selector.node_selector_terms)
 
 
 def matches_affinity(pod: Pod, node: Node) -> bool:

@@ -13,7 +13,8 @@ from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from kvtui.controllers import names
-from kvtui.controllers.standins.scheduler.filters import Refusal, selector_holds
+from kvtui.controllers.nodematch import selector_holds
+from kvtui.controllers.standins.scheduler.filters import Refusal
 
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NOTHING_TO_BIND = "node(s) didn't find available persistent volumes to bind"

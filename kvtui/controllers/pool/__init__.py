@@ -1,0 +1,1 @@
+"""VirtualMachinePools: N like VMs with names of their own, updated and healed."""

@@ -1,0 +1,396 @@
+"""Reconciles pools: heal, scale, update, prune, one concern per pass until all is as wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kvtui.api import selectors
+from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.core.config import ControllerRevision
+from kvtui.api.core.storage import PersistentVolumeClaim
+from kvtui.api.kubevirt.pool import (
+    VirtualMachinePool,
+    VirtualMachinePoolCondition,
+    VirtualMachinePoolSpec,
+    VirtualMachinePoolStatus,
+)
+from kvtui.api.kubevirt.vm import VirtualMachine
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import Resource
+from kvtui.api.wire import ObjectKey, evolve
+from kvtui.client.rest import Propagation
+from kvtui.controllers import conditions, indices, names
+from kvtui.controllers.context import ControllerContext
+from kvtui.controllers.patches import write_changes
+from kvtui.controllers.pool import members
+from kvtui.controlloop.controller import DONE, Controller, Result
+from kvtui.controlloop.expectations import Expectations
+from kvtui.errors import AlreadyExists, ApiError, Conflict, NotFound, Transient
+
+COMPONENT = "virtualmachinepool-controller"
+BURST = 250
+BUSY = 3.0
+NAMESPACE = "namespace"
+Condition = VirtualMachinePoolCondition
+
+
+@dataclass(slots=True)
+class Pass:
+    """What went wrong in one pass, and when to look again."""
+
+    reason: str | None = None
+    message: str = ""
+    wake: float | None = None
+    stable: bool = True
+
+    def fail(self, reason: str, message: str) -> None:
+        if self.reason is None:
+            self.reason, self.message = reason, message
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A pool's VMs."""
+
+    all: list[VirtualMachine] = field(default_factory=list)
+
+    @property
+    def alive(self) -> list[VirtualMachine]:
+        return [v for v in self.all if not v.metadata.deletion_timestamp]
+
+    @property
+    def ready(self) -> int:
+        return sum(conditions.is_true(v.status.conditions, "Ready") for v in self.alive)
+
+
+def next_status(pool: VirtualMachinePool, found: Members, state: Pass, now: datetime) -> VirtualMachinePoolStatus:
+    kept = list(pool.status.conditions)
+    if pool.spec.paused:
+        message = "Pool controller is paused"
+        made = conditions.make(Condition, "ReplicaPaused", "True", "SuccessfulPaused", message, now=now)
+        kept = conditions.put(kept, made)
+    else:
+        kept = conditions.without(kept, "ReplicaPaused")
+    if state.reason is None:
+        kept = conditions.without(kept, "ReplicaFailure")
+    else:
+        made = conditions.make(Condition, "ReplicaFailure", "True", state.reason, state.message, now=now)
+        kept = conditions.put(kept, made)
+    return evolve(
+        pool.status,
+        replicas=len(found.alive),
+        ready_replicas=found.ready,
+        label_selector=str(selectors.from_object(pool.spec.selector)),
+        conditions=kept,
+    )
+
+
+class PoolController:
+    """Keeps the members of every pool."""
+
+    def __init__(self, context: ControllerContext) -> None:
+        self.context = context
+        informers = context.informers
+        self.pools = informers.of(VirtualMachinePool)
+        self.vms = informers.index(VirtualMachine, indices.CONTROLLER, indices.controller_uid)
+        self.vmis = indices.vmis(informers)
+        self.claims = indices.claims(informers)
+        self.data_volumes = indices.data_volumes(informers)
+        self.revisions = informers.index(ControllerRevision, indices.CONTROLLER, indices.controller_uid)
+        informers.index(VirtualMachine, NAMESPACE, lambda v: [v.metadata.namespace])
+        self.recorder = context.recorders.of(COMPONENT)
+        self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
+        self.controller: Controller[ObjectKey] = Controller(
+            "pool",
+            self.reconcile,
+            informers=[self.pools, self.vms, self.vmis, self.revisions, self.claims, self.data_volumes],
+            settings=context.settings.loop,
+        )
+        self.pools.subscribe(lambda old, new: self.controller.queue.add((new or old or VirtualMachinePool()).key))
+        self.vms.subscribe(self._vm_changed)
+        self.vmis.subscribe(self._vmi_changed)
+
+    async def run(self) -> None:
+        await self.controller.run()
+
+    def _vm_changed(self, old: VirtualMachine | None, new: VirtualMachine | None) -> None:
+        vm = new or old
+        owner = vm.metadata.controller if vm is not None else None
+        if vm is None or owner is None or owner.kind != "VirtualMachinePool":
+            return
+        key = ObjectKey(vm.metadata.namespace, owner.name)
+        self.expectations.seen_creation(key, vm.metadata.uid)
+        if new is None or new.metadata.deletion_timestamp:
+            self.expectations.seen_deletion(key, vm.metadata.uid)
+        self.controller.queue.add(key)
+
+    def _vmi_changed(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
+        vmi = new or old
+        assert vmi is not None
+        vm = self.vms.get(vmi.key)
+        if vm is not None:
+            self._vm_changed(None, vm)
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        pool = self.pools.get(key)
+        if pool is None:
+            self.expectations.forget(key)
+            return DONE
+        found = Members(self.vms.store.by_index(indices.CONTROLLER, pool.metadata.uid))
+        if pool.metadata.deletion_timestamp:
+            await self._let_go(pool, found)
+            return DONE
+        if names.POOL_FINALIZER not in pool.metadata.finalizers:
+            finalizers = [*pool.metadata.finalizers, names.POOL_FINALIZER]
+            pool = await write_changes(
+                self.context.client, pool, evolve(pool, metadata=evolve(pool.metadata, finalizers=finalizers))
+            )
+        found = Members(await self._release_strangers(pool, found.all))
+        state = Pass()
+        await self._finish_deletions(pool, found)
+        if self.expectations.satisfied(key) and not pool.spec.paused:
+            await self._heal(pool, found, state)
+            await self._scale(pool, found, state)
+            if state.stable and state.reason is None:
+                await self._update(pool, found, state)
+            if state.stable and state.reason is None:
+                await self._prune(pool, found)
+        await self._write(pool, found, state)
+        if state.reason is not None:
+            raise Transient(state.message)
+        return Result(requeue_after=state.wake)
+
+    async def _write(self, pool: VirtualMachinePool, found: Members, state: Pass) -> None:
+        status = next_status(pool, found, state, self.context.clock())
+        was, is_now = (conditions.is_true(s.conditions, "ReplicaPaused") for s in (pool.status, status))
+        if is_now and not was:
+            self.recorder.normal(pool, "SuccessfulPaused", "Pool is paused")
+        elif was and not is_now:
+            self.recorder.normal(pool, "SuccessfulResume", "Pool is unpaused")
+        try:
+            await write_changes(self.context.client, pool, evolve(pool, status=status))
+        except NotFound:
+            return
+
+    async def _release_strangers(self, pool: VirtualMachinePool, vms: list[VirtualMachine]) -> list[VirtualMachine]:
+        selector = selectors.from_object(pool.spec.selector)
+        own = []
+        for vm in vms:
+            if selector.matches((vm.spec.template.metadata or vm.metadata).labels) or selector.matches(
+                vm.metadata.labels
+            ):
+                own.append(vm)
+                continue
+            owners = [o for o in vm.metadata.owner_references if o.uid != pool.metadata.uid]
+            finalizers = [f for f in vm.metadata.finalizers if f != names.POOL_FINALIZER]
+            metadata = evolve(vm.metadata, owner_references=owners, finalizers=finalizers)
+            await self._quietly(vm, evolve(vm, metadata=metadata))
+        return own
+
+    async def _quietly(self, old: Resource, new: Resource) -> None:
+        try:
+            await write_changes(self.context.client, old, new)
+        except NotFound:
+            return
+
+    async def _drop_finalizer(self, obj: Resource) -> None:
+        if names.POOL_FINALIZER in obj.metadata.finalizers:
+            finalizers = [f for f in obj.metadata.finalizers if f != names.POOL_FINALIZER]
+            await self._quietly(obj, evolve(obj, metadata=evolve(obj.metadata, finalizers=finalizers)))
+
+    async def _let_go(self, pool: VirtualMachinePool, found: Members) -> None:
+        for vm in found.all:
+            await self._drop_finalizer(vm)
+        await self._drop_finalizer(pool)
+
+    # Deleting members
+
+    async def _finish_deletions(self, pool: VirtualMachinePool, found: Members) -> None:
+        """Lets deleted members go, with their storage or without it."""
+        strategy = pool.spec.scale_in_strategy
+        if strategy is not None and strategy.unmanaged is not None:
+            return
+        replicas = 1 if pool.spec.replicas is None else pool.spec.replicas
+        opportunistic = strategy.opportunistic if strategy is not None else None
+        if opportunistic is not None and len(found.all) != replicas and len(found.alive) < replicas:
+            return
+        proactive = strategy.proactive if strategy is not None else None
+        chosen = opportunistic or proactive
+        kept = chosen.state_preservation if chosen is not None else None
+        for vm in found.all:
+            if vm.metadata.deletion_timestamp and names.POOL_FINALIZER in vm.metadata.finalizers:
+                if kept and kept != "Disabled":
+                    await self._keep_storage(vm)
+                await self._drop_finalizer(vm)
+
+    async def _keep_storage(self, vm: VirtualMachine) -> None:
+        namespace = vm.metadata.namespace
+        for template in vm.spec.data_volume_templates:
+            name = template.metadata.name if template.metadata else ""
+            for obj in (self.data_volumes.get((namespace, name)), self.claims.get((namespace, name))):
+                if obj is not None:
+                    await self._disown(obj, vm)
+
+    async def _disown(self, obj: DataVolume | PersistentVolumeClaim, vm: VirtualMachine) -> None:
+        owners = [o for o in obj.metadata.owner_references if o.uid != vm.metadata.uid]
+        await self._quietly(obj, evolve(obj, metadata=evolve(obj.metadata, owner_references=owners)))
+
+    async def _delete(
+        self, pool: VirtualMachinePool, vm: VirtualMachine, propagation: Propagation | None = None
+    ) -> None:
+        self.expectations.expect_deletion(pool.key, vm.metadata.uid)
+        try:
+            await self.context.client.delete(VirtualMachine, vm.key, uid=vm.metadata.uid, propagation=propagation)
+        except ApiError as error:
+            self.expectations.seen_deletion(pool.key, vm.metadata.uid)
+            if isinstance(error, NotFound | Conflict):
+                return
+            self.recorder.warning(pool, "FailedDelete", f"Error deleting VM {vm.key}: {error}")
+            raise
+        seen = self.vms.get(vm.key)
+        if seen is None or seen.metadata.deletion_timestamp:
+            self.expectations.seen_deletion(pool.key, vm.metadata.uid)
+        message = f"Deleted VM {vm.key} with uid {vm.metadata.uid} from pool"
+        self.recorder.normal(pool, "SuccessfulDelete", message)
+
+    async def _heal(self, pool: VirtualMachinePool, found: Members, state: Pass) -> None:
+        for vm in found.alive:
+            if members.is_sick(pool, vm, self.context.clock()):
+                state.stable = False
+                await self._delete(pool, vm)
+        if pool.spec.autohealing is not None:
+            state.wake = 30.0
+
+    # Scaling
+
+    async def _scale(self, pool: VirtualMachinePool, found: Members, state: Pass) -> None:
+        replicas = 1 if pool.spec.replicas is None else pool.spec.replicas
+        strategy = pool.spec.scale_in_strategy
+        surplus = len(found.all) - replicas
+        if surplus < 0:
+            state.stable = False
+            await self._scale_out(pool, min(-surplus, BURST), state)
+            return
+        surplus = len(found.alive) - replicas
+        by_hand = strategy is not None and (strategy.unmanaged is not None or strategy.opportunistic is not None)
+        if surplus <= 0 or by_hand:
+            return
+        state.stable = False
+        proactive = strategy.proactive if strategy is not None else None
+        order = members.chosen(found.alive, proactive.selection_policy if proactive else None, pool)
+        for vm in order[: min(surplus, BURST)]:
+            try:
+                await self._delete(pool, vm)
+            except ApiError as error:
+                state.fail("FailedScaleIn", str(error))
+
+    async def _scale_out(self, pool: VirtualMachinePool, count: int, state: Pass) -> None:
+        await self._store_revision(pool)
+        taken = [v.metadata.name for v in self.vms.store.by_index(NAMESPACE, pool.metadata.namespace)]
+        for index in members.free_indices(pool, taken, count):
+            vm = members.member(pool, index)
+            try:
+                created = await self.context.client.create(vm)
+            except ApiError as error:
+                self.recorder.warning(pool, "FailedCreate", f"Error creating VM {vm.key}: {error}")
+                state.fail("FailedScaleOut", str(error))
+                return
+            if self.vms.get(created.key) is None:
+                self.expectations.expect_creation(pool.key, created.metadata.uid)
+            self.recorder.normal(pool, "SuccessfulCreate", f"Created VM {created.key}")
+
+    async def _store_revision(self, pool: VirtualMachinePool) -> None:
+        try:
+            await self.context.client.create(members.revision_of(pool))
+        except AlreadyExists:
+            return
+
+    # Updating
+
+    async def _update(self, pool: VirtualMachinePool, found: Members, state: Pass) -> None:
+        strategy = pool.spec.update_strategy
+        if strategy is not None and strategy.unmanaged is not None:
+            return
+        revisions = self.revisions.store.by_index(indices.CONTROLLER, pool.metadata.uid)
+        current = members.revision_name(pool)
+        for vm in found.alive:
+            if vm.metadata.labels.get(names.POOL_REVISION) == current:
+                continue
+            index = members.index_of(pool, vm)
+            if index is None:
+                continue
+            outdated = members.is_outdated(pool, revisions, vm.metadata.labels.get(names.POOL_REVISION))
+            await self._store_revision(pool)
+            if not outdated:
+                continue
+            state.stable = False
+            try:
+                await write_changes(self.context.client, vm, members.updated(pool, vm, index))
+            except ApiError as error:
+                self.recorder.warning(pool, "FailedUpdate", f"Error updating VM {vm.key}: {error}")
+                state.fail("FailedUpdate", str(error))
+                return
+            self.recorder.normal(pool, "SuccessfulUpdate", f"Updated VM {vm.key}")
+        if strategy is None or strategy.proactive is not None:
+            await self._replace(pool, found, revisions, state)
+
+    async def _replace(
+        self, pool: VirtualMachinePool, found: Members, revisions: list[ControllerRevision], state: Pass
+    ) -> None:
+        """Restarts instances of an older template, a few at a time."""
+        replicas = 1 if pool.spec.replicas is None else pool.spec.replicas
+        instances = {v.key: self.vmis.get(v.key) for v in found.alive}
+        down = sum(
+            i is None or i.status.phase != "Running" or not conditions.is_true(i.status.conditions, "Ready")
+            for i in instances.values()
+        )
+        left = members.budget(pool.spec.max_unavailable, replicas) - down
+        strategy = pool.spec.update_strategy
+        policy = strategy.proactive.selection_policy if strategy and strategy.proactive else None
+        for vm in members.chosen(found.alive, policy, pool):
+            vmi = instances[vm.key]
+            if vmi is None or vmi.metadata.deletion_timestamp:
+                continue
+            label = vmi.metadata.labels.get(names.POOL_REVISION)
+            if label is not None and not members.is_outdated(pool, revisions, label):
+                continue
+            ready = conditions.is_true(vm.status.conditions, "Ready")
+            if ready and left <= 0:
+                state.wake, state.stable = BUSY, False
+                continue
+            left -= ready
+            state.stable = False
+            old = members.spec_of(next((r for r in revisions if r.metadata.name == label), None))
+            await self._replace_one(pool, vm, vmi, old)
+
+    async def _replace_one(
+        self,
+        pool: VirtualMachinePool,
+        vm: VirtualMachine,
+        vmi: VirtualMachineInstance,
+        old: VirtualMachinePoolSpec | None,
+    ) -> None:
+        template = old.virtual_machine_template if old is not None else None
+        before = template.spec.data_volume_templates if template is not None and template.spec is not None else None
+        wanted = pool.spec.virtual_machine_template
+        after = wanted.spec.data_volume_templates if wanted is not None and wanted.spec is not None else []
+        if before is not None and before != after:
+            await self._delete(pool, vm, Propagation.FOREGROUND)
+            return
+        try:
+            await self.context.client.delete(VirtualMachineInstance, vmi.key, uid=vmi.metadata.uid)
+        except (NotFound, Conflict):
+            return
+
+    async def _prune(self, pool: VirtualMachinePool, found: Members) -> None:
+        used = {v.metadata.labels.get(names.POOL_REVISION) for v in found.all}
+        instances = (self.vmis.get(v.key) for v in found.all)
+        used |= {i.metadata.labels.get(names.POOL_REVISION) for i in instances if i is not None}
+        for revision in self.revisions.store.by_index(indices.CONTROLLER, pool.metadata.uid):
+            if revision.metadata.name not in used and revision.metadata.name != members.revision_name(pool):
+                try:
+                    await self.context.client.delete(ControllerRevision, revision.key, uid=revision.metadata.uid)
+                except (NotFound, Conflict):
+                    continue
