@@ -11,7 +11,7 @@ import structlog
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
-from kvtui.domainxml.ports import placeholder_count, settle
+from kvtui.domainxml.ports import has_ports, settle
 from kvtui.errors import Transient
 from kvtui.node import observe
 from kvtui.node.build import Builder
@@ -100,7 +100,7 @@ class Starter:
             assert name is not None
             name.text = f"{name.text}_{vmi.metadata.uid[:8]}"
             uuid = await self._hypervisor.define(to_text(domain))
-        if placeholder_count(vmi):
+        if has_ports(vmi):
             defined = observe.parse(await self._hypervisor.xml(uuid, XmlKind.INACTIVE))
             await self._hypervisor.define(to_text(settle(defined)))
         return uuid
