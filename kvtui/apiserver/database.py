@@ -22,6 +22,8 @@ from kvtui.errors import KvtuiError
 
 SCHEMA_VERSION = 1
 _MAX_BATCH = 500
+_LOCKED = 1.0
+"""Seconds to wait for a server that is just ending."""
 _BACKUP_PAGES = 256
 _BACKUP_PAUSE = 0.002
 
@@ -267,7 +269,7 @@ class Database:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=600)
+    db = sqlite3.connect(path, timeout=_LOCKED, isolation_level=None, check_same_thread=False, cached_statements=600)
     try:
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         db.execute("PRAGMA journal_mode=WAL")

@@ -35,6 +35,7 @@ log = structlog.get_logger()
 _LONG = ("watch",)
 _LONG_SUBRESOURCES = ("log", "exec", "attach", "portforward", "proxy")
 _WS_TOKEN = "base64url.bearer.authorization.k8s.io."  # noqa: S105
+_BACKUP = "/kvtui/backup"
 _OPEN_PATHS = ("/version", "/healthz", "/livez", "/readyz")
 _READ_VERBS = ("get", "list", "watch", "head")
 
@@ -153,7 +154,7 @@ class Dispatcher:
         self._authorize(call)
         if target.verb in _LONG:
             return await self._watching(call)
-        if target.subresource in _LONG_SUBRESOURCES or target.group in self._extensions:
+        if target.subresource in _LONG_SUBRESOURCES or target.group in self._extensions or target.path == _BACKUP:
             return await self._handler(call)
         reading = target.verb in _READ_VERBS
         if (self._reads >= self._settings.max_reads) if reading else (self._writes >= self._settings.max_writes):

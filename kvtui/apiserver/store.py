@@ -199,6 +199,7 @@ class Store:
         max_bytes: int = 8 * 1024**3,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.path = path
         self.limits = limits or HistoryLimits()
         self._clock = clock
         self._loop = asyncio.get_running_loop()

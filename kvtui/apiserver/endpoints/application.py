@@ -9,7 +9,7 @@ from aiohttp import web
 
 from kvtui.apiserver import status
 from kvtui.apiserver.auth.tokens import ISSUER, Tokens
-from kvtui.apiserver.endpoints import accounts, discovery, logs, openapi, pods, rest, scale, watching
+from kvtui.apiserver.endpoints import accounts, backup, discovery, logs, openapi, pods, rest, scale, watching
 from kvtui.apiserver.endpoints.discovery import Discovery
 from kvtui.apiserver.endpoints.health import Check, Metrics, health
 from kvtui.apiserver.endpoints.reviews import KINDS, Reviews
@@ -86,6 +86,8 @@ class Application:
                 return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
             case ("openapi", *rest_):
                 return await self._openapi.answer(call, tuple(rest_))
+            case ("kvtui", "backup"):
+                return await backup.download(call, self._objects.store)
             case (".well-known", "openid-configuration"):
                 return json_response(_openid())
             case ("openid", "v1", "jwks"):

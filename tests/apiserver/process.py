@@ -1,0 +1,22 @@
+"""A server in a process of its own, which may be killed: `python -m tests.apiserver.process DIR PORT`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from kvtui.apiserver.server import serve
+from kvtui.settings import ApiServerSettings
+
+
+def main() -> None:
+    directory, port = Path(sys.argv[1]), int(sys.argv[2])
+    settings = ApiServerSettings(
+        directory=directory / "apiserver", pki=directory / "pki", port=port, install_crds=False, history_seconds=2.0
+    )
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()
