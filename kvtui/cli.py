@@ -5,7 +5,6 @@ Source: exit codes and output rules of the interaction design, section 20.
 
 from __future__ import annotations
 
-import enum
 import importlib
 import os
 import sys
@@ -13,18 +12,8 @@ import sys
 import click
 
 from kvtui import __version__
-from kvtui.errors import (
-    AlreadyExists,
-    Conflict,
-    Forbidden,
-    Invalid,
-    InvalidObject,
-    KvtuiError,
-    NotFound,
-    TooManyRequests,
-    Unreachable,
-    Usage,
-)
+from kvtui.commands.exits import ExitCode, exit_code_of, report
+from kvtui.errors import KvtuiError
 
 LAZY: dict[str, tuple[str, str]] = {
     "get": ("kvtui.commands.get:command", "Show objects as a table, names, JSON or YAML."),
@@ -53,42 +42,6 @@ LAZY: dict[str, tuple[str, str]] = {
     "version": ("kvtui.commands.version:command", "Print the versions of kvtui and of the server."),
 }
 """Command -> where it is and its one-line help; without help it is hidden."""
-
-
-class ExitCode(enum.IntEnum):
-    """What a script can tell from the exit status."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    NOT_ALLOWED = 4
-    REFUSED = 5
-    TIMED_OUT = 6
-    UNREACHABLE = 7
-    PARTLY = 8
-    INTERRUPTED = 130
-
-
-def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit status for an error that ended a command."""
-    match error:
-        case Usage() | InvalidObject():
-            return ExitCode.USAGE
-        case NotFound():
-            return ExitCode.NOT_FOUND
-        case Forbidden():
-            return ExitCode.NOT_ALLOWED
-        case Conflict() | AlreadyExists() | TooManyRequests():
-            return ExitCode.REFUSED
-        case TimeoutError():
-            return ExitCode.TIMED_OUT
-        case Unreachable():
-            return ExitCode.UNREACHABLE
-        case Invalid() if error.code == 403:
-            return ExitCode.NOT_ALLOWED
-        case _:
-            return ExitCode.FAILED
 
 
 class LazyGroup(click.Group):
@@ -156,10 +109,3 @@ def run() -> None:
         report(error)
         sys.exit(exit_code_of(error))
     sys.exit(status if isinstance(status, int) else ExitCode.DONE)
-
-
-def report(error: KvtuiError) -> None:
-    """The error and what can be done about it, on stderr."""
-    click.echo(f"error: {error}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)

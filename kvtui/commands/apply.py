@@ -11,6 +11,7 @@ from kvtui.client.discovery import Discovery, ResourceInfo
 from kvtui.client.rest import Client, Patch
 from kvtui.commands import manifests, output
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.errors import Conflict, KvtuiError, NotFound
 
 MANAGER = "kvtui"
@@ -33,8 +34,6 @@ def command(ctx: click.Context, /, files: tuple[str, ...], recursive: bool, **op
 
 
 async def apply_all(objects: list[dict[str, Any]], options: dict[str, Any]) -> int:
-    from kvtui.cli import ExitCode, exit_code_of, report
-
     failures: list[KvtuiError] = []
     async with connected(options) as (client, namespace):
         discovery = await Discovery.load(client)

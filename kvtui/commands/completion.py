@@ -10,8 +10,6 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script: `source <(kvtui completion bash)`."""
-    from kvtui.cli import cli
-
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(cli, {}, "kvtui", "_KVTUI_COMPLETE").source())
+    click.echo(found(click.get_current_context().find_root().command, {}, "kvtui", "_KVTUI_COMPLETE").source())

@@ -14,6 +14,7 @@ from kvtui.client.discovery import Discovery, ResourceInfo
 from kvtui.client.rest import Client
 from kvtui.commands import manifests
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.commands.get import targets
 from kvtui.errors import KvtuiError, NotFound, Usage
 
@@ -42,8 +43,6 @@ def command(ctx: click.Context, /, kind: str | None, names: tuple[str, ...], **o
 
 
 async def _delete(kind: str | None, names: tuple[str, ...], options: dict[str, Any]) -> int:
-    from kvtui.cli import ExitCode, exit_code_of, report
-
     async with connected(options) as (client, namespace):
         listed = await _listed(client, kind, names, namespace, options)
         if not listed:

@@ -19,6 +19,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.commands.connection import connected
+from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.errors import KvtuiError, Usage
 
 ROOT = "/apis/subresources.kubevirt.io/v1"
@@ -70,8 +71,6 @@ async def for_each(
     work: Callable[[Client, Target], Awaitable[str]],
 ) -> int:
     """Does the work for every VM that is named or selected, and says what came of each. Returns the exit status."""
-    from kvtui.cli import ExitCode, exit_code_of, report
-
     results: list[dict[str, str]] = []
     failures: list[KvtuiError] = []
     async with connected(options) as (client, namespace):

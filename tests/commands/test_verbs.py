@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from kvtui.cli import ExitCode
+from kvtui.commands.exits import ExitCode
 from tests.fakes.cluster import RunningServer, running_server
 
 VM = """
