@@ -83,7 +83,7 @@ def translate(error: libvirt.libvirtError, connection: Any) -> KvtuiError:
         return Aborted(message, code)
     if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE or "uest agent is not" in message:
         return AgentUnavailable(message, code)
-    if code == libvirt.VIR_ERR_OPERATION_INVALID:
+    if code == libvirt.VIR_ERR_OPERATION_INVALID or message.endswith("not running"):
         return NotRunning(message, code)
     return HypervisorRefused(message, code)
 

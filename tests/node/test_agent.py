@@ -1,0 +1,294 @@
+"""What an agent makes of Pods and instances, seen through the API."""
+
+from __future__ import annotations
+
+import ssl
+
+import aiohttp
+import pytest
+
+from kvtui.api.core.config import Event
+from kvtui.api.core.node import Lease, Node
+from kvtui.api.core.pod import Container, Pod, PodSpec
+from kvtui.api.kubevirt.vmi import ContainerDiskSource, VirtualMachineInstance, Volume
+from kvtui.api.meta import ObjectMeta
+from kvtui.client.rest import Patch
+from kvtui.node.hypervisor import DomainId, DomainState, HypervisorRefused
+from kvtui.node.registration import LEASES
+from tests.node.builders import NODE, UUID, gate, launcher, vmi
+from tests.node.conftest import Bench, condition, is_ready, key, phase
+
+DOMAIN = DomainId(UUID)
+FINALIZER = {"finalizers": ["kvtui.io/test"]}
+
+
+async def reasons(bench: Bench, name: str) -> set[str]:
+    listed = await bench.client.list(Event, "default")
+    return {e.reason for e in listed.items if e.involved_object.name == name}
+
+
+async def test_the_node_registers_with_labels_capacity_and_lease(bench: Bench) -> None:
+    node = await bench.until(
+        Node, ("", NODE), lambda n: n is not None and n.metadata.labels.get("kubevirt.io/schedulable") == "true"
+    )
+    assert node is not None
+    labels = node.metadata.labels
+    assert labels["kvtui.io/accelerator"] == "emulation"
+    assert labels["machine-type.node.kubevirt.io/q35"] == "true"
+    assert labels["cpu-model.node.kubevirt.io/Nehalem"] == "true"
+    assert "cpu-model.node.kubevirt.io/qemu64" not in labels
+    assert labels["host-model-cpu.node.kubevirt.io/EPYC"] == "true"
+    node = await bench.until(Node, ("", NODE), lambda n: n is not None and "cpu" in n.status.capacity)
+    assert node is not None
+    assert node.status.capacity["cpu"] == "4"
+    assert node.status.capacity["devices.kubevirt.io/kvm"] == "0"
+    lease = await bench.until(Lease, (LEASES, NODE), lambda found: found is not None)
+    assert lease is not None
+    assert lease.spec.holder_identity == NODE
+
+
+async def test_an_instance_runs_and_its_pod_has_an_address(bench: Bench) -> None:
+    instance, pod = await bench.run(vmi())
+    ready = await bench.until(Pod, pod.key, is_ready)
+    assert ready is not None
+    assert ready.status.pod_ip == "10.244.0.2"
+    assert instance.status is not None
+    assert [i.name for i in instance.status.interfaces] == ["default"]
+    assert instance.status.interfaces[0].ip_address == "10.244.0.2"
+    assert [v.target for v in instance.status.volume_status] == ["vda"]
+    assert instance.status.migration_method == "BlockMigration"
+    assert bench.hypervisor.fakes[DOMAIN].status.state is DomainState.RUNNING
+    await bench.agent.recorder.wait_written()
+    assert {"Created", "Started"} <= await reasons(bench, "vm1")
+
+
+async def test_a_pod_is_ready_only_when_its_gates_are_open(bench: Bench) -> None:
+    created = await bench.client.create(vmi())
+    wanted = launcher(created)
+    gated = await bench.client.create(
+        Pod(
+            metadata=wanted.metadata,
+            spec=PodSpec(containers=wanted.spec.containers, node_name=NODE, readiness_gates=[gate("kubevirt.io/gate")]),
+        )
+    )
+    running = await bench.until(Pod, gated.key, lambda p: p is not None and p.status.phase == "Running")
+    assert not is_ready(running)
+    body = {"status": {"conditions": [{"type": "kubevirt.io/gate", "status": "True"}]}}
+    await bench.client.patch(Pod, gated.key, body, how=Patch.STRATEGIC, subresource="status")
+    assert is_ready(await bench.until(Pod, gated.key, is_ready))
+
+
+async def test_a_pod_that_is_neither_launcher_nor_worker_is_refused(bench: Bench) -> None:
+    pod = await bench.client.create(
+        Pod(
+            metadata=ObjectMeta(name="web", namespace="default"),
+            spec=PodSpec(containers=[Container(name="nginx", image="nginx")], node_name=NODE),
+        )
+    )
+    failed = await bench.until(Pod, pod.key, lambda p: p is not None and p.status.phase == "Failed")
+    assert failed is not None
+    assert failed.status.reason == "UnsupportedPod"
+    await bench.client.delete(Pod, pod.key)
+    assert await bench.until(Pod, pod.key, lambda p: p is None) is None
+
+
+async def test_a_deleted_instance_shuts_down_and_leaves_nothing(bench: Bench) -> None:
+    _, pod = await bench.run(vmi(meta=FINALIZER))
+    await bench.client.delete(VirtualMachineInstance, key())
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+    ended = await bench.until(Pod, pod.key, lambda p: p is not None and p.status.phase == "Succeeded")
+    assert ended is not None
+    await bench.eventually(lambda: not bench.hypervisor.fakes and not len(bench.agent.records))
+    assert bench.networks.made == {}
+    assert list(bench.layout.vms.iterdir()) == []
+    await bench.client.delete(Pod, pod.key)
+    assert await bench.until(Pod, pod.key, lambda p: p is None) is None
+
+
+async def test_a_guest_that_does_not_listen_is_asked_again_and_then_killed(bench: Bench) -> None:
+    await bench.run(vmi(meta=FINALIZER, termination_grace_period_seconds=1))
+    fake = bench.hypervisor.fakes[DOMAIN]
+    fake.obeys = False
+    await bench.client.delete(VirtualMachineInstance, key())
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Failed")
+    assert fake.asked >= 2
+
+
+async def test_an_instance_without_grace_is_killed_at_once(bench: Bench) -> None:
+    await bench.run(vmi(meta=FINALIZER, termination_grace_period_seconds=0))
+    fake = bench.hypervisor.fakes[DOMAIN]
+    await bench.client.delete(VirtualMachineInstance, key())
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+    assert fake.asked == 0
+
+
+async def test_a_guest_that_powers_off_has_succeeded(bench: Bench) -> None:
+    await bench.run(vmi(meta=FINALIZER))
+    bench.hypervisor.guest_powers_off(DOMAIN)
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+
+
+async def test_a_guest_that_crashes_has_failed_and_so_has_its_pod(bench: Bench) -> None:
+    _, pod = await bench.run(vmi(meta=FINALIZER))
+    bench.hypervisor.guest_crashes(DOMAIN)
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Failed")
+    assert await bench.until(Pod, pod.key, lambda p: p is not None and p.status.phase == "Failed")
+
+
+async def test_deleting_the_launcher_shuts_the_guest_down(bench: Bench) -> None:
+    _, pod = await bench.run(vmi(meta=FINALIZER))
+    await bench.client.delete(Pod, pod.key)
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+    assert await bench.until(Pod, pod.key, lambda p: p is None) is None
+
+
+async def test_a_new_agent_adopts_running_guests_and_keeps_paused_ones_paused(bench: Bench) -> None:
+    await bench.run(vmi())
+    record = next(iter(bench.agent.records))
+    await bench.agent.domains.pause(record)
+    await bench.until(VirtualMachineInstance, key(), lambda v: condition(v, "Paused") == "True")
+    await bench.stop_agent()
+    await bench.start_agent()
+    await bench.eventually(lambda: bench.agent.consoles.get(record.uid) is not None)
+    assert bench.hypervisor.fakes[DOMAIN].status.state is DomainState.PAUSED
+    await bench.agent.domains.unpause(next(iter(bench.agent.records)))
+    await bench.until(VirtualMachineInstance, key(), lambda v: condition(v, "Paused") == "")
+
+
+async def test_what_was_deleted_while_no_agent_ran_is_shut_down_by_the_next_one(bench: Bench) -> None:
+    await bench.run(vmi())
+    await bench.stop_agent()
+    await bench.client.delete(VirtualMachineInstance, key())
+    await bench.start_agent()
+    await bench.eventually(lambda: not bench.hypervisor.fakes)
+
+
+async def test_a_daemon_that_is_away_changes_nothing_about_its_guests(bench: Bench) -> None:
+    await bench.run(vmi())
+    bench.hypervisor.disconnect()
+    node = await bench.until(
+        Node,
+        ("", NODE),
+        lambda n: n is not None and any(c.type == "Ready" and c.status == "False" for c in n.status.conditions),
+    )
+    assert node is not None
+    found = await bench.client.get(VirtualMachineInstance, key())
+    assert phase(found) == "Running"
+    bench.hypervisor.reconnect()
+    await bench.until(
+        Node,
+        ("", NODE),
+        lambda n: n is not None and any(c.type == "Ready" and c.status == "True" for c in n.status.conditions),
+    )
+    assert bench.hypervisor.fakes[DOMAIN].status.state is DomainState.RUNNING
+
+
+async def test_a_guest_that_ended_while_the_daemon_was_away_is_reported_afterwards(bench: Bench) -> None:
+    await bench.run(vmi(meta=FINALIZER))
+    bench.hypervisor.disconnect()
+    bench.hypervisor.guest_powers_off(DOMAIN)
+    bench.hypervisor.reconnect()
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+
+
+async def test_libvirts_own_words_reach_the_instance(bench: Bench) -> None:
+    bench.hypervisor.refusals["start"] = HypervisorRefused("internal error: qemu unexpectedly closed the monitor", 1)
+    created, _ = await bench.create(vmi())
+    await bench.hand_over(created)
+    failed = await bench.until(
+        VirtualMachineInstance, created.key, lambda v: condition(v, "Synchronized") == "False" or phase(v) == "Running"
+    )
+    assert failed is not None
+    assert failed.status is not None
+    assert "closed the monitor" in (failed.status.conditions[0].message or "")
+    running = await bench.until(VirtualMachineInstance, created.key, lambda v: phase(v) == "Running")
+    assert condition(running, "Synchronized") == ""
+
+
+async def test_an_image_that_cannot_be_had_is_told_on_the_pod(bench: Bench) -> None:
+    broken = vmi(volumes=[Volume(name="x", container_disk=ContainerDiskSource(image="registry/none:1"))])
+    _, pod = await bench.create(broken)
+    waiting = await bench.until(
+        Pod,
+        pod.key,
+        lambda p: p is not None and any(c.state.waiting is not None for c in p.status.container_statuses),
+    )
+    assert waiting is not None
+    state = waiting.status.container_statuses[0].state.waiting
+    assert state is not None
+    assert state.reason == "ErrImageNeverPull"
+    assert "registry/none:1" in state.message
+
+
+async def test_a_network_that_fails_is_tried_again(bench: Bench) -> None:
+    bench.networks.failures = 1
+    instance, pod = await bench.run(vmi())
+    assert phase(instance) == "Running"
+    await bench.agent.recorder.wait_written()
+    assert "FailedCreatePodSandBox" in await reasons(bench, pod.metadata.name)
+
+
+async def test_an_io_error_is_told_and_the_guest_is_resumed(bench: Bench) -> None:
+    await bench.run(vmi())
+    bench.hypervisor.disk_fails(DOMAIN, "vda", no_space=True)
+    await bench.eventually(lambda: bench.hypervisor.fakes[DOMAIN].status.state is DomainState.RUNNING)
+
+
+async def test_an_instance_can_be_made_again_under_the_same_name(bench: Bench) -> None:
+    _, pod = await bench.run(vmi())
+    await bench.client.delete(VirtualMachineInstance, key())
+    await bench.eventually(lambda: not len(bench.agent.records))
+    await bench.client.delete(Pod, pod.key)
+    await bench.until(Pod, pod.key, lambda p: p is None)
+    again, _ = await bench.run(vmi())
+    assert phase(again) == "Running"
+
+
+async def test_a_launcher_whose_state_was_lost_is_failed(bench: Bench) -> None:
+    instance, pod = await bench.run(vmi())
+    await bench.stop_agent()
+    (bench.layout.vms / instance.metadata.uid / "record.json").unlink()
+    (bench.layout.vms / instance.metadata.uid).rename(bench.layout.node / "away")
+    await bench.start_agent()
+    failed = await bench.until(Pod, pod.key, lambda p: p is not None and p.status.phase == "Failed")
+    assert failed is not None
+    assert failed.status.container_statuses[0].state.terminated is not None
+
+
+def _tls(bench: Bench, name: str, groups: list[str]) -> ssl.SSLContext:
+    pair = bench.server.client_pair(name, groups)
+    return bench.server.tls(pair)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "path", "status"),
+    [
+        ("kvtui-apiserver", ["kvtui:apiserver"], "/metrics/resource", 200),
+        ("system:node:other", ["system:nodes"], "/metrics/resource", 403),
+        (
+            "system:node:other",
+            ["system:nodes"],
+            "/v1/namespaces/default/virtualmachineinstances/none/migration/target",
+            404,
+        ),
+        ("somebody", ["system:authenticated"], "/metrics/resource", 403),
+        ("somebody", [], "/healthz", 200),
+    ],
+)
+async def test_only_the_api_server_and_other_agents_may_call(
+    bench: Bench, name: str, groups: list[str], path: str, status: int
+) -> None:
+    await bench.agent.server.started.wait()
+    await bench.hypervisor.wait_connected()
+    url = f"https://127.0.0.1:{bench.agent.server.port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=_tls(bench, name, groups)) as answer:
+        assert answer.status == status
+
+
+async def test_a_caller_without_certificate_is_not_let_in(bench: Bench) -> None:
+    await bench.agent.server.started.wait()
+    context = ssl.create_default_context(cafile=str(bench.server.ca))
+    url = f"https://127.0.0.1:{bench.agent.server.port}/healthz"
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(url, ssl=context)
