@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,26 +26,25 @@ BUCKET = "customresourcedefinitions.apiextensions.k8s.io"
 _SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 
 
-def bucket_name(crd: Object) -> str:
-    spec = crd["spec"]
-    return f"{spec['names']['plural']}.{spec['group']}"
-
-
-def resources_of(crd: Object) -> tuple[ResourceInfo, ...]:
+def resources_of(crd: Object, schema_generation: int = 0) -> tuple[ResourceInfo, ...]:
     """One entry per served version of an established definition."""
     spec = crd["spec"]
     names = crd["status"]["acceptedNames"]
     stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
     schemas: dict[bytes, LazySchema] = {}
     return tuple(
-        _resource(spec, names, version, f"{spec['group']}/{stored}", schemas, terminating=is_terminating(crd))
+        replace(
+            _resource(spec, names, version, f"{spec['group']}/{stored}", schemas),
+            terminating=is_terminating(crd),
+            schema_generation=schema_generation,
+        )
         for version in spec["versions"]
         if version.get("served")
     )
 
 
 def _resource(
-    spec: Object, names: Object, version: Object, stored: str, schemas: dict[bytes, LazySchema], *, terminating: bool
+    spec: Object, names: Object, version: Object, stored: str, schemas: dict[bytes, LazySchema]
 ) -> ResourceInfo:
     document = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
     schema = schemas.setdefault(msgspec.json.encode(document), LazySchema(lambda: document))
@@ -78,7 +79,6 @@ def _resource(
         schema=schema,
         columns=tuple(_column(c) for c in version.get("additionalPrinterColumns") or ()),
         custom=True,
-        terminating=terminating,
         warning=warning,
     )
 
@@ -104,22 +104,44 @@ def _column(column: Object) -> PrinterColumn:
 class CustomResources:
     """Keeps the registry in step with the stored definitions, at the moment a change is published."""
 
-    def __init__(self, store: Store, resources: Resources) -> None:
+    def __init__(self, store: Store, resources: Resources, ended: Callable[[str], None]) -> None:
         self._resources = resources
+        self._ended = ended
+        """Called with a bucket when one of its versions is no longer served."""
+        self._generations: dict[str, int] = {}
+        self._stored_schemas: dict[str, Object] = {}
         self.bucket: Bucket = store.bucket(BUCKET)
         for record in self.bucket.scan():
             self._serve(record)
         self.bucket.listeners.append(self._changed)
 
     def _changed(self, event: Event) -> None:
+        before = {i.version for i in self._resources.custom(event.record.name)}
         if event.change is Change.DELETED:
-            self._resources.withdraw(event.record.name)
+            self._withdraw(event.record.name)
         else:
             self._serve(event.record)
+        after = {i.version for i in self._resources.custom(event.record.name)}
+        if before - after:
+            self._ended(event.record.name)
+
+    def _withdraw(self, name: str) -> None:
+        self._resources.withdraw(name)
+        self._stored_schemas.pop(name, None)
+        self._generations.pop(name, None)
 
     def _serve(self, record: Record) -> None:
         crd = record.decode()
-        if is_established(crd):
-            self._resources.serve(record.name, resources_of(crd))
-        else:
-            self._resources.withdraw(record.name)
+        name = record.name
+        if not is_established(crd):
+            self._resources.withdraw(name)
+            return
+        schema = next(v.get("schema") or {} for v in crd["spec"]["versions"] if v.get("storage"))
+        known = self._stored_schemas.get(name)
+        if known is None:
+            # After a restart nobody knows under which schema an object was stored, if there was more than one.
+            self._generations[name] = int(crd["metadata"].get("generation", 1) > 1)
+        elif known != schema:
+            self._generations[name] += 1
+        self._stored_schemas[name] = schema
+        self._resources.serve(name, resources_of(crd, self._generations[name]))

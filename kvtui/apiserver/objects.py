@@ -151,9 +151,11 @@ class Objects:
             )
         self._check_size(info, obj)
         if options.dry_run:
-            return Written(Record(0, namespace, name, encode(obj)), created=True)
+            return Written(Record(0, namespace, name, encode(obj), info.schema_generation), created=True)
         try:
-            future = self.store.submit(bucket, (namespace, name), Change.CREATED, obj, expected=None)
+            future = self.store.submit(
+                bucket, (namespace, name), Change.CREATED, obj, expected=None, schema=info.schema_generation
+            )
         except Stale as error:
             raise status.already_exists(info.group, info.plural, name) from error
         return Written(await future, created=True)
@@ -246,9 +248,11 @@ class Objects:
 
     async def _commit_update(self, info: ResourceInfo, record: Record, obj: Object, options: WriteOptions) -> Written:
         if options.dry_run:
-            return Written(Record(record.rv, record.namespace, record.name, encode(obj)))
+            return Written(Record(record.rv, record.namespace, record.name, encode(obj), info.schema_generation))
         change = Change.DELETED if is_finished(obj) else Change.UPDATED
-        future = self.store.submit(self.bucket(info), record.key, change, obj, expected=record)
+        future = self.store.submit(
+            self.bucket(info), record.key, change, obj, expected=record, schema=info.schema_generation
+        )
         return Written(await future)
 
     def _context(self, info: ResourceInfo, options: WriteOptions, now: datetime, subresource: str = "") -> WriteContext:

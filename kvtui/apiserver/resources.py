@@ -115,6 +115,8 @@ class ResourceInfo:
     selectable: tuple[str, ...] = ()
     """selectableFields of a custom kind."""
     schema: LazySchema | None = None
+    schema_generation: int = 0
+    """Grows with each change of the schema; objects stored under another one are renewed when they are read."""
     columns: tuple[PrinterColumn, ...] = ()
     custom: bool = False
     terminating: bool = False

@@ -116,8 +116,8 @@ class ApiServer:
     async def _serve(self, store: Store, pki: Pki, names: tuple[str, ...]) -> None:
         settings = self.settings
         resources = Resources(BUILTIN)
-        CustomResources(store, resources)
         hub = WatchHub(store, queue_limit=settings.watch_queue)
+        CustomResources(store, resources, hub.end_all)
         authorizer = Authorizer(store)
         objects = Objects(store, resources, admission=(*_plugins(store, authorizer), *self._admission))
         tokens = Tokens(pki.token_key)

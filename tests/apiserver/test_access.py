@@ -16,7 +16,8 @@ from tests.fakes.cluster import RunningServer, running_server
 ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
-READ_MAPS = [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]}]
+Rule = dict[str, object]
+READ_MAPS: list[Rule] = [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]}]
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def stranger(server: RunningServer) -> AsyncIterator[aiohttp.ClientSession
         yield session
 
 
-async def grant(api: Api, user: str, rules: list[dict[str, object]], name: str = "r") -> None:
+async def grant(api: Api, user: str, rules: list[Rule], name: str = "r") -> None:
     await api.post(ROLES, {"metadata": {"name": name}, "rules": rules})
     subject = {"kind": "User", "name": user}
     answer = await api.post(
@@ -110,7 +111,12 @@ async def test_a_taken_away_role_is_gone_at_once(api: Api) -> None:
 
 
 async def test_rules_for_single_names(api: Api) -> None:
-    rule = {"verbs": ["get", "list", "delete"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]}
+    rule: Rule = {
+        "verbs": ["get", "list", "delete"],
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": ["a"],
+    }
     await grant(api, "bob", [rule])
     await api.post(CONFIG_MAPS, config_map("a"))
     bob = api.acting_as("bob")
@@ -122,10 +128,10 @@ async def test_rules_for_single_names(api: Api) -> None:
 
 
 async def test_nobody_gives_what_he_does_not_have(api: Api) -> None:
-    manage = {"verbs": ["*"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]}
+    manage: Rule = {"verbs": ["*"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]}
     await grant(api, "bob", [{**manage, "verbs": ["create", "update"]}, *READ_MAPS])
     bob = api.acting_as("bob")
-    secrets = [{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]
+    secrets: list[Rule] = [{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]
     refused = await bob.post(ROLES, {"metadata": {"name": "more"}, "rules": secrets})
     assert (refused.code, refused.reason) == (403, "Forbidden")
     assert "is attempting to grant RBAC permissions not currently held" in refused.message

@@ -74,8 +74,8 @@ class World:
         try:
             events = [seen(e) for e in self.bucket.since(revision)]
         except status.Failure as failure:
-            assert failure.code == 410
-            assert revision < self.bucket.floor
+            if failure.code != 410 or revision >= self.bucket.floor:
+                raise
             return
         self.watches.append((revision, events))
 
@@ -164,7 +164,8 @@ def look_back(world: World, revision: int) -> None:
     try:
         records = world.bucket.at(revision)
     except status.Failure as failure:
-        assert failure.code == 410
+        if failure.code != 410:
+            raise
         return
     expected: dict[str, int] = {}
     for rv, change, name, value in world.happened:
@@ -208,7 +209,8 @@ async def test_a_full_database_refuses_and_forgets_nothing(tmp_path: Path) -> No
             await store.submit(bucket, ("ns", f"n{number}"), Change.CREATED, obj, expected=None)
             stored[f"n{number}"] = number
         except status.Failure as failure:
-            assert failure.code == 507
+            if failure.code != 507:
+                raise
             refused += 1
             assert bucket.get_latest(("ns", f"n{number}")) is None
     assert refused > 0

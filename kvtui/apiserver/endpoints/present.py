@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +23,10 @@ from kvtui.apiserver.schema import tables
 
 Object = dict[str, Any]
 JSON = "application/json"
+_SLICE = 0.005
+"""Seconds between two turns of the event loop."""
+_ROWS = 50
+"""Table rows that are made in one go."""
 _encode = msgspec.json.encode
 
 
@@ -28,7 +34,7 @@ def one(info: ResourceInfo, record: Record, wanted: Wanted, query: Mapping[str, 
     """Content type and body of one object."""
     match wanted.form:
         case Form.FULL:
-            data = shown_bytes(info, record.data)
+            data = shown_bytes(info, record)
             return (YAML, to_yaml(data)) if wanted.yaml else (JSON, data)
         case Form.PARTIAL:
             return JSON, record.partial()
@@ -42,6 +48,14 @@ def to_yaml(data: bytes) -> bytes:
     return yaml.safe_dump(msgspec.json.decode(data), sort_keys=False).encode()
 
 
+def include_object(query: Mapping[str, str]) -> str:
+    """How much of each object a Table carries. Raises Failure 400."""
+    include = query.get("includeObject", "") or "Metadata"
+    if include not in ("None", "Metadata", "Object"):
+        raise status.bad_request(f"unrecognized includeObject value: {include}")
+    return include
+
+
 def table(
     info: ResourceInfo,
     records: list[Record],
@@ -51,12 +65,9 @@ def table(
     *,
     columns: bool = True,
 ) -> bytes:
-    """A Table of some records. Raises Failure 400."""
-    include = query.get("includeObject", "") or "Metadata"
-    if include not in ("None", "Metadata", "Object"):
-        raise status.bad_request(f"unrecognized includeObject value: {include}")
-    objs = [msgspec.json.decode(shown_bytes(info, r.data)) for r in records]
-    rendered = tables.render(info, objs, now=datetime.now(UTC), include_object=include)
+    """A Table of a few records. Raises Failure 400."""
+    objs = [msgspec.json.decode(shown_bytes(info, r)) for r in records]
+    rendered = tables.render(info, objs, now=datetime.now(UTC), include_object=include_object(query))
     rendered["apiVersion"] = wanted.table_version
     rendered["metadata"] = meta
     if not columns:
@@ -65,28 +76,51 @@ def table(
 
 
 async def send_list(call: Call, info: ResourceInfo, page: Page, wanted: Wanted) -> web.StreamResponse:
-    """A list in the wanted form."""
+    """A list in the wanted form; other requests get their turn in between."""
     meta: Object = {"resourceVersion": str(page.revision)}
     if page.continue_token:
         meta["continue"] = page.continue_token
     if page.remaining is not None and page.continue_token:
         meta["remainingItemCount"] = page.remaining
     if wanted.form is Form.TABLE:
-        body = table(info, page.records, wanted, call.query, meta)
-        return await send_large(call, [body])
+        head = msgspec.json.decode(table(info, [], wanted, call.query, meta))
+        del head["rows"]
+        rows = [row async for row in _rows(call, info, page.records)]
+        return await send_large(call, _joined(head, "rows", rows))
     if wanted.form in (Form.PARTIAL, Form.PARTIAL_LIST):
-        parts = _joined("PartialObjectMetadataList", "meta.k8s.io/v1", meta, [r.partial() for r in page.records])
-        return await send_large(call, parts)
-    items = [shown_bytes(info, r.data) for r in page.records]
-    parts = _joined(info.list_kind, info.api_version, meta, items)
+        head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
+        items = [item async for item in _slowly(page.records, Record.partial)]
+    else:
+        head = {"kind": info.list_kind, "apiVersion": info.api_version, "metadata": meta}
+        items = [item async for item in _slowly(page.records, lambda r: shown_bytes(info, r))]
+    parts = _joined(head, "items", items)
     if wanted.yaml:
-        return json_response(to_yaml(b"".join(parts)), warnings=call.warnings, content_type=YAML)
+        body = await asyncio.to_thread(to_yaml, b"".join(parts))
+        return json_response(body, warnings=call.warnings, content_type=YAML)
     return await send_large(call, parts)
 
 
-def _joined(kind: str, api_version: str, meta: Object, items: list[bytes]) -> list[bytes]:
-    head = _encode({"kind": kind, "apiVersion": api_version, "metadata": meta})[:-1] + b',"items":['
-    parts = [head]
+async def _slowly(records: list[Record], form: Callable[[Record], bytes]) -> AsyncIterator[bytes]:
+    end = time.monotonic() + _SLICE
+    for number, record in enumerate(records):
+        yield form(record)
+        if not number % 64 and time.monotonic() > end:
+            await asyncio.sleep(0)
+            end = time.monotonic() + _SLICE
+
+
+async def _rows(call: Call, info: ResourceInfo, records: list[Record]) -> AsyncIterator[bytes]:
+    include = include_object(call.query)
+    now = datetime.now(UTC)
+    for start in range(0, len(records), _ROWS):
+        objs = [msgspec.json.decode(shown_bytes(info, r)) for r in records[start : start + _ROWS]]
+        for row in tables.render(info, objs, now=now, include_object=include)["rows"]:
+            yield _encode(row)
+        await asyncio.sleep(0)
+
+
+def _joined(head: Object, name: str, items: list[bytes]) -> list[bytes]:
+    parts = [_encode(head)[:-1] + f',"{name}":['.encode()]
     for number, item in enumerate(items):
         if number:
             parts.append(b",")

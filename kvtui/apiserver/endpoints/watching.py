@@ -277,7 +277,7 @@ class _Stream:
             record = _at_revision(record, delivery.rv)
         match self._wanted.form:
             case Form.FULL:
-                return shown_bytes(self._info, record.data)
+                return shown_bytes(self._info, record)
             case Form.TABLE:
                 return present.table(
                     self._info,
