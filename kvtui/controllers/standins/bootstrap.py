@@ -5,9 +5,9 @@ Made when they are missing and never changed afterwards: they belong to the user
 
 from __future__ import annotations
 
-from typing import TypeVar
+import structlog
 
-from kvtui.api.cdi.config import CDI, CDIConfig, CDIConfigSpec, FilesystemOverhead
+from kvtui.api.cdi.config import CDI, CDIConfig, CDIConfigSpec, CDISpec, FilesystemOverhead
 from kvtui.api.core.config import Namespace
 from kvtui.api.core.storage import StorageClass
 from kvtui.api.kubevirt.config import (
@@ -22,9 +22,9 @@ from kvtui.client.rest import Client
 from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.provisioner import LOCAL, PATH, SHARED
 from kvtui.controlloop.backoff import Backoff
-from kvtui.errors import AlreadyExists, Transient
+from kvtui.errors import AlreadyExists, Permanent, Transient
 
-R = TypeVar("R", bound=Resource)
+log = structlog.get_logger()
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -66,7 +66,7 @@ def configuration(namespace: str) -> list[Resource]:
     return [
         Namespace(metadata=ObjectMeta(name=namespace)),
         kubevirt,
-        CDI(metadata=ObjectMeta(name="cdi")),
+        CDI(metadata=ObjectMeta(name="cdi"), spec=CDISpec()),
         CDIConfig(metadata=ObjectMeta(name="config"), spec=CDIConfigSpec(filesystem_overhead=overhead)),
     ]
 
@@ -96,4 +96,7 @@ async def _ensure(client: Client, obj: Resource) -> bool:
         return True
     except Transient:
         return False
+    except Permanent as error:
+        # One object that this server does not take must not keep the controllers from running.
+        log.error("object not made", kind=type(obj).__name__, name=obj.metadata.name, error=str(error))
     return True
