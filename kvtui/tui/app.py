@@ -41,14 +41,15 @@ class KvtuiApp(App[str], inherit_bindings=False):
     Screen { background: $kv-background; color: $kv-text; }
     """
 
-    def __init__(self, session: Session, themes: Mapping[str, Theme], first: str = "") -> None:
-        """`first` is a command line to begin with."""
+    def __init__(self, session: Session, themes: Mapping[str, Theme], first: str = "", *, follow: bool = True) -> None:
+        """`first` is a command line to begin with. Without `follow` only what the session has is shown."""
         self._defaults = dict(to_textual(next(iter(themes.values()))).variables)
         self._looks = {name: theme.look for name, theme in themes.items()}
         self._uncoloured = Uncoloured()
         super().__init__()
         self.session = session
         self._first = first
+        self._follow = follow
         for theme in themes.values():
             self.register_theme(to_textual(theme))
         self.theme = session.preferences.theme if session.preferences.theme in themes else "dark"
@@ -62,7 +63,8 @@ class KvtuiApp(App[str], inherit_bindings=False):
         return [*filters, self._uncoloured] if self._looks.get(self.theme) == "mono" else filters
 
     async def on_mount(self) -> None:
-        self.run_worker(self.session.run(), name="session", group="session", exit_on_error=True)
+        if self._follow:
+            self.run_worker(self.session.run(), name="session", group="session", exit_on_error=True)
         await self.push_screen(MainScreen(self.session, self._first))
 
     async def on_event(self, event: events.Event) -> None:

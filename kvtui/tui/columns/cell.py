@@ -202,10 +202,27 @@ def widths(columns: Sequence[Column[Any]], room: int) -> list[tuple[Column[Any],
         elif not column.core:
             break
     shown = [c for c in columns if c in chosen]
-    spare = max(0, room - taken)
+    if taken > room:
+        return _squeezed(shown, taken - room)
+    spare = room - taken
     shares = sum(c.grows for c in shown)
     out: list[tuple[Column[Any], int]] = []
     for column in shown:
         extra = spare * column.grows // shares if shares else 0
         out.append((column, column.width + extra))
     return out
+
+
+_NARROWEST = 7
+
+
+def _squeezed(columns: list[Column[Any]], surplus: int) -> list[tuple[Column[Any], int]]:
+    """Takes a cell from the widest columns in turn until they fit or are as narrow as makes sense."""
+    sizes = [c.width for c in columns]
+    while surplus > 0:
+        widest = max(range(len(sizes)), key=lambda i: sizes[i], default=-1)
+        if widest < 0 or sizes[widest] <= _NARROWEST:
+            break
+        sizes[widest] -= 1
+        surplus -= 1
+    return list(zip(columns, sizes, strict=True))

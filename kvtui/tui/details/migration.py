@@ -34,7 +34,7 @@ def progress(row: MigrationRow, others: Sequence[MigrationRow], sight: Sight) ->
         lines += _memory(row.transfer, sight)
     lines += _settings(row, sight)
     rest = [other for other in others if other.key != row.key]
-    lines += [line(""), heading(f"HISTORY of {row.object.spec.vmi_name}"), *history(rest, sight)]
+    lines += [line(""), heading(f"HISTORY of {row.object.spec.vmi_name}"), *history(rest, sight, "No others.")]
     return lines
 
 

@@ -131,8 +131,10 @@ def all_conditions(row: VmRow) -> list[AnyCondition]:
     return list(found.values())
 
 
-def history(rows: Sequence[MigrationRow], sight: Sight) -> list[Line]:
-    """Migrations of this VM, newest first."""
+def history(
+    rows: Sequence[MigrationRow], sight: Sight, nothing: str = "No migrations yet. m starts one."
+) -> list[Line]:
+    """Migrations of this VM, newest first; `nothing` stands there when there are none."""
     lines = []
     for row in rows:
         then = moment(row.object.metadata.creation_timestamp)
@@ -146,4 +148,4 @@ def history(rows: Sequence[MigrationRow], sight: Sight) -> list[Line]:
                 Cell(f"   {clock_time(took)}" if took is not None else "", Tone.DIM),
             )
         )
-    return lines or [line(Cell("No migrations yet. m starts one.", Tone.DIM))]
+    return lines or [line(Cell(nothing, Tone.DIM))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -27,8 +27,8 @@ from kvtui.settings import ControlLoopSettings
 from kvtui.tui.columns.nodes import accelerator_of
 
 R = TypeVar("R", bound=Resource)
-_PROBE_EVERY = 10.0
-"""Seconds between measurements of the round trip."""
+_PROBE_EVERY, _PROBE_SOON = 10.0, 2.0
+"""Seconds between measurements of the round trip: normally, and after the first or while there is no answer."""
 _FOLLOW = ControlLoopSettings(backoff_max=15.0)
 _REQUIRED: tuple[type[Resource], ...] = (VirtualMachine, VirtualMachineInstance)
 _OPTIONAL: tuple[type[Resource], ...] = (
@@ -80,8 +80,19 @@ class Cluster:
         self._probe_now = asyncio.Event()
         self._make_informers("")
 
+    @property
+    def types(self) -> list[type[Resource]]:
+        """The kinds that are followed."""
+        return list(self._informers)
+
     def informer(self, type_: type[R]) -> Informer[R]:
         return self._informers[type_]
+
+    def preload(self, objects: Iterable[Resource]) -> None:
+        """Puts objects into the caches before anybody follows them."""
+        for obj in objects:
+            if (informer := self._informers.get(type(obj))) is not None:
+                informer.store.put(obj)
 
     def attach(self, subscribe: Callable[[], None]) -> None:
         """Calls the function now and whenever there are new informers to subscribe to."""
@@ -164,14 +175,15 @@ class Cluster:
             await asyncio.sleep(0.1)
 
     async def _probe(self) -> None:
+        pause = _PROBE_SOON
         while True:
             self._set_health(await self._measure())
             self._probe_now.clear()
             try:
-                async with asyncio.timeout(_PROBE_EVERY if self.health.link is Link.LIVE else 2.0):
+                async with asyncio.timeout(pause if self.health.link is Link.LIVE else _PROBE_SOON):
                     await self._probe_now.wait()
             except TimeoutError:
-                continue
+                pause = _PROBE_EVERY
 
     async def _measure(self) -> Health:
         loop = asyncio.get_running_loop()

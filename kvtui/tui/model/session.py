@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from kvtui.api.meta import Resource
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.errors import KvtuiError
@@ -62,12 +63,15 @@ class Session:
         preferences: Preferences,
         clock: Callable[[], datetime],
         contexts: Callable[[], list[str]] = list,
+        cached: Iterable[Resource] = (),
     ) -> None:
+        """`cached` objects are shown until the server has told how things are now."""
         self.client = client
         self.preferences = preferences
         self.clock = clock
         self.contexts = contexts
         self.cluster = Cluster(client, clock)
+        self.cluster.preload(cached)
         self.views = Views(self.cluster, self.sight)
         self.rights = Rights(client)
         self.journal = Journal(clock)

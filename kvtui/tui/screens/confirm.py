@@ -44,7 +44,7 @@ class Confirm(Popup[Choice | None]):
         with Vertical(classes="box"):
             yield Stack(id="question")
             if self.typed:
-                yield Input(compact=True, placeholder=self.typed)
+                yield Input(compact=True)
             yield Stack(id="buttons")
 
     def on_mount(self) -> None:

@@ -36,6 +36,7 @@ _LATER = {"r": "recording", "f": "sending a file", "k": "special keys", "v": "pa
 class ConsoleScreen(Screen[None]):
     """One session at a time; `n`, `p` and digits after the prefix change it."""
 
+    AUTO_FOCUS = ""
     CSS_PATH = "console.tcss"
 
     def __init__(self, session: Session, console: ConsoleSession, main: Acts) -> None:

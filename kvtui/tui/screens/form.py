@@ -26,6 +26,7 @@ _KEYS = (("tab", "next field"), ("pgdn", "next step"), ("pgup", "step before"), 
 class FormScreen(Screen[T]):
     """Subclasses give steps and fields, problems, a review, and what `ctrl+s` does."""
 
+    AUTO_FOCUS = ""
     CSS_PATH = "form.tcss"
     heading = ""
     steps: tuple[str, ...] = ()

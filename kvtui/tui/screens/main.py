@@ -338,7 +338,11 @@ class MainScreen(Acts):
             return
         if self._rest is not None:
             self._rest.stop()
-        self._rest = self.set_timer(self.session.preferences.detail_delay, self._rested)
+        delay = self.session.preferences.detail_delay
+        if delay > 0:
+            self._rest = self.set_timer(delay, self._rested)
+        else:
+            self._rested()
 
     def _rested(self) -> None:
         self._rest = None

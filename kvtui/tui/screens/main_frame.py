@@ -45,6 +45,7 @@ def layout_for(width: int, height: int) -> Layout:
 class MainFrame(Screen[None]):
     """Base of the main screen; its subclasses add what keys do."""
 
+    AUTO_FOCUS = ""
     CSS_PATH = "main.tcss"
 
     def __init__(self, session: Session) -> None:

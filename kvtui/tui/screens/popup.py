@@ -14,6 +14,7 @@ T = TypeVar("T")
 class Popup(ModalScreen[T]):
     """A modal box. Subclasses compose one container with the class `box`."""
 
+    AUTO_FOCUS = ""
     CSS_PATH = "popup.tcss"
     BINDINGS = []
 

@@ -26,6 +26,9 @@ TONE_NAMES = (
     "protected", "danger", "key", "add", "del", "match",
 )  # fmt: skip
 
+_PLAIN = frozenset({"text", "dim", "header", "title"})
+"""Tones on which a blank looks the same in every theme; a blank between two of them starts no new piece."""
+
 
 class Lines(Widget):
     """Subclasses say with `pieces_of` what stands on each line."""
@@ -131,7 +134,7 @@ def _pieces(cells: Sequence[Cell], width: int) -> Pieces:
             continue
         room -= taken
         tone = str(cell.tone)
-        if out and out[-1][1] == tone:
+        if out and (out[-1][1] == tone or (text.isspace() and out[-1][1] in _PLAIN and tone in _PLAIN)):
             out[-1] = (out[-1][0] + text, tone)
         else:
             out.append((text, tone))

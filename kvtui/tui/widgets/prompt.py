@@ -52,7 +52,7 @@ class PromptLine(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Label("", markup=False)
-        yield Input(compact=True, select_on_focus=False)
+        yield Input(compact=True, select_on_focus=False, disabled=True)
 
     @property
     def asking(self) -> bool:
@@ -69,6 +69,7 @@ class PromptLine(Horizontal):
         self._recalled = 0
         self.query_one(Label).update(label)
         field = self.query_one(Input)
+        field.disabled = False
         with field.prevent(Input.Changed):
             field.value = text
         field.cursor_position = len(text)
@@ -77,6 +78,7 @@ class PromptLine(Horizontal):
 
     def leave(self) -> None:
         self.remove_class("-asking")
+        self.query_one(Input).disabled = True
         self.screen.set_focus(None)
 
     def on_input_changed(self, event: Input.Changed) -> None:
