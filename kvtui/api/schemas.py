@@ -1,7 +1,8 @@
 """Wire class -> OpenAPI v3 schema: structural and inlined for CustomResourceDefinitions, with $ref for documents.
 
-What annotations cannot say comes from the marks of `kvtui.api.wire` (REQUIRED, text(), schema(), list_map(), ...)
-on fields and from `schema_marks` on classes. Docstrings become descriptions. A field typed `Any` keeps what it holds.
+What annotations cannot say comes from the marks of `kvtui.api.wire` (REQUIRED, schema(), list_map(), ...) on fields
+and from `schema_marks` on classes. Docstrings and explain.txt become descriptions. A field typed `Any` keeps whatever
+it holds.
 
 The dicts are shared between the schemas that contain them: treat them as read-only.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -123,16 +125,31 @@ def first_words(type_: type[Wire]) -> str:
     return " ".join(line for line in lines if line and not line.startswith("Source:")).split(" Source: ")[0]
 
 
-def field_text(annotation: Any) -> str:
-    """The text() of a field, or nothing."""
-    _, marks = _split(annotation)
-    return next((mark.extra["description"] for mark in marks if mark.extra and "description" in mark.extra), "")
+@cache
+def explanations() -> dict[str, dict[str, str]]:
+    """The texts of explain.txt by class, such as kubevirt.vm.VirtualMachineSpec, and field."""
+    found: dict[str, dict[str, str]] = {}
+    fields: dict[str, str] = {}
+    for line in files("kvtui.api").joinpath("explain.txt").read_text("utf-8").splitlines():
+        if line.startswith("\t"):
+            name, _, words = line[1:].partition(" ")
+            fields[name] = words
+        elif not line.startswith("#"):
+            fields = found.setdefault(line, {})
+    return found
+
+
+def field_texts(type_: type[Wire]) -> dict[str, str]:
+    """What the fields of a class are for, by their wire names."""
+    module = type_.__module__.removeprefix("kvtui.api.")
+    return explanations().get(f"{module}.{type_.__name__}", {})
 
 
 def _object(type_: type[Wire], nested: Nested, metadata: Schema | None) -> Schema:
     properties: dict[str, Schema] = {}
     required: list[str] = []
     is_resource = issubclass(type_, Resource)
+    texts, common = field_texts(type_), explanations()["*"]
     for info in msgspec.structs.fields(type_):
         name = info.encode_name
         if is_resource and name == "apiVersion":
@@ -142,7 +159,9 @@ def _object(type_: type[Wire], nested: Nested, metadata: Schema | None) -> Schem
         elif is_resource and name == "metadata" and metadata is not None:
             properties[name] = metadata
         else:
-            properties[name], demanded = _field(info.type, nested)
+            field, demanded = _field(info.type, nested)
+            text = texts.get(name) or (common.get(name) if "description" not in field else None)
+            properties[name] = {**field, "description": text} if text else field
             if demanded:
                 required.append(name)
     schema: Schema = {"description": first_words(type_), "type": "object"}
@@ -166,8 +185,6 @@ def _field(annotation: Any, nested: Nested) -> tuple[Schema, bool]:
         if _RULES in added and _RULES in schema:
             added = {**added, _RULES: schema[_RULES] + added[_RULES]}
         schema.update(added)
-        if "description" in extra:
-            schema["description"] = extra["description"]
         if "values" in extra:
             schema["description"] = _listed(schema.get("description", ""), extra["values"])
     return dict(sorted(schema.items())), required

@@ -53,11 +53,6 @@ def schema(**extensions: Any) -> Meta:
     return Meta(extra={"schema": renamed})
 
 
-def text(description: str) -> Meta:
-    """What the field is for, as `kubectl explain` shows it. It stands instead of the docstring of the field's class."""
-    return Meta(extra={"description": description})
-
-
 def named(name: str, default: Any) -> Any:
     """A field whose wire name is not the camel case of its Python name."""
     if default == [] or default == {}:

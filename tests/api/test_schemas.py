@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kvtui.api.crds import definition, definitions
@@ -14,7 +16,7 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import LabelSelector
 from kvtui.api.registry import BUILTIN, CUSTOM, Kind
-from kvtui.api.schemas import inlined, nested_types, referenced, structural
+from kvtui.api.schemas import explanations, inlined, nested_types, referenced, structural
 from kvtui.apiserver import crd
 from kvtui.apiserver.schema.structural import Schema
 
@@ -158,3 +160,19 @@ def test_the_schema_refuses_what_a_real_server_refuses(kind: Kind, case: dict[st
     if not expected and not case["expect"]["allowed"]:
         return  # an admission rule speaks before or instead of the schema
     assert {(c.field, c.message) for c in causes} == expected
+
+
+def test_every_explained_class_and_field_exists() -> None:
+    for name, texts in explanations().items():
+        if name == "*":
+            continue
+        module, _, class_name = name.rpartition(".")
+        type_ = getattr(importlib.import_module(f"kvtui.api.{module}"), class_name)
+        assert set(texts) <= {info.encode_name for info in msgspec.structs.fields(type_)}, name
+
+
+def test_a_field_is_explained_by_its_own_words_or_by_those_of_its_class() -> None:
+    schema = structural(VirtualMachine)
+    assert "Always, RerunOnFailure" in at(schema, "spec.runStrategy")["description"]
+    assert at(schema, "spec.template.spec.domain.devices.rng")["description"] == "A source of random numbers."
+    assert at(schema, "status.conditions.[].reason")["description"] == "One word that programs can act on."

@@ -25,18 +25,18 @@ class DataVolumeCheckpoint(Wire, frozen=True):
 
 
 class DataVolumeBlankImage(Wire, frozen=True):
-    """Data volume blank image."""
+    """An empty disk."""
 
 
 class DataVolumeSourceGCS(Wire, frozen=True):
-    """Data volume source GCS."""
+    """An image from Google Cloud Storage."""
 
     secret_ref: str | None = None
     url: Annotated[str, REQUIRED] = ""
 
 
 class DataVolumeSourceHTTP(Wire, frozen=True):
-    """Data volume source HTTP."""
+    """An image from a web server."""
 
     cert_config_map: str | None = None
     checksum: str | None = None
@@ -48,7 +48,7 @@ class DataVolumeSourceHTTP(Wire, frozen=True):
 
 
 class DataVolumeSourceImageIO(Wire, frozen=True):
-    """Data volume source image IO."""
+    """A disk from oVirt."""
 
     cert_config_map: str | None = None
     disk_id: Annotated[str, REQUIRED] = ""
@@ -58,7 +58,7 @@ class DataVolumeSourceImageIO(Wire, frozen=True):
 
 
 class DataVolumeSourcePVC(Wire, frozen=True):
-    """Data volume source PVC."""
+    """A copy of another claim."""
 
     name: Annotated[str, REQUIRED] = ""
     namespace: Annotated[str, REQUIRED] = ""
@@ -71,7 +71,7 @@ class PlatformOptions(Wire, frozen=True):
 
 
 class DataVolumeSourceRegistry(Wire, frozen=True):
-    """Data volume source registry."""
+    """An image in a container image."""
 
     cert_config_map: str | None = None
     image_stream: str | None = None
@@ -82,7 +82,7 @@ class DataVolumeSourceRegistry(Wire, frozen=True):
 
 
 class DataVolumeSourceS3(Wire, frozen=True):
-    """Data volume source S3."""
+    """An image from an S3 bucket."""
 
     cert_config_map: str | None = None
     secret_ref: str | None = None
@@ -90,18 +90,18 @@ class DataVolumeSourceS3(Wire, frozen=True):
 
 
 class DataVolumeSourceSnapshot(Wire, frozen=True):
-    """Data volume source snapshot."""
+    """A copy of a VolumeSnapshot."""
 
     name: Annotated[str, REQUIRED] = ""
     namespace: Annotated[str, REQUIRED] = ""
 
 
 class DataVolumeSourceUpload(Wire, frozen=True):
-    """Data volume source upload."""
+    """An image that a client uploads."""
 
 
 class DataVolumeSourceVDDK(Wire, frozen=True):
-    """Data volume source VDDK."""
+    """A disk from VMware."""
 
     backing_file: str | None = None
     cert_config_map: str | None = None
@@ -114,7 +114,7 @@ class DataVolumeSourceVDDK(Wire, frozen=True):
 
 
 class DataVolumeSource(Wire, frozen=True):
-    """Data volume source."""
+    """Where the image comes from: exactly one of these."""
 
     blank: DataVolumeBlankImage | None = None
     gcs: DataVolumeSourceGCS | None = None
@@ -129,7 +129,7 @@ class DataVolumeSource(Wire, frozen=True):
 
 
 class DataVolumeSourceRef(Wire, frozen=True):
-    """Data volume source ref."""
+    """A DataSource that says where the image comes from."""
 
     kind: Annotated[str, REQUIRED] = ""
     name: Annotated[str, REQUIRED] = ""
@@ -137,7 +137,7 @@ class DataVolumeSourceRef(Wire, frozen=True):
 
 
 class StorageSpec(Wire, frozen=True):
-    """Storage spec."""
+    """The storage that the disk needs; what is left out is chosen by the storage class."""
 
     access_modes: list[str] = []
     data_source: TypedLocalObjectReference | None = None
@@ -150,7 +150,7 @@ class StorageSpec(Wire, frozen=True):
 
 
 class DataVolumeSpec(Wire, frozen=True):
-    """Data volume spec."""
+    """Where an image comes from, and the storage it is put on."""
 
     checkpoints: list[DataVolumeCheckpoint] = []
     content_type: Annotated[str | None, schema(enum=["kubevirt", "archive"])] = None
@@ -176,7 +176,7 @@ class DataVolumeCondition(Wire, frozen=True):
 
 
 class DataVolumeStatus(Wire, frozen=True):
-    """Data volume status."""
+    """How far the image is."""
 
     claim_name: str | None = None
     conditions: list[DataVolumeCondition] = []
@@ -186,7 +186,7 @@ class DataVolumeStatus(Wire, frozen=True):
 
 
 class DataVolume(Resource, frozen=True):
-    """Data volume."""
+    """A claim that is filled with an image."""
 
     spec: Annotated[DataVolumeSpec, REQUIRED] = DataVolumeSpec()
     status: DataVolumeStatus = DataVolumeStatus()

@@ -79,7 +79,7 @@ class PodAntiAffinity(Wire, frozen=True):
 
 
 class Affinity(Wire, frozen=True):
-    """Affinity."""
+    """Near or far from which nodes and Pods something should run."""
 
     node_affinity: NodeAffinity | None = None
     pod_affinity: PodAffinity | None = None
@@ -111,7 +111,7 @@ class DownwardAPIVolumeFile(Wire, frozen=True):
 
 
 class ExecAction(Wire, frozen=True):
-    """Exec action."""
+    """A command to check something."""
 
     command: Annotated[list[str], ATOMIC] = []
 
@@ -124,7 +124,7 @@ class HTTPHeader(Wire, frozen=True):
 
 
 class HTTPGetAction(Wire, frozen=True):
-    """HTTP get action."""
+    """A request to check something."""
 
     host: str | None = None
     http_headers: Annotated[list[HTTPHeader], ATOMIC] = []
@@ -134,13 +134,13 @@ class HTTPGetAction(Wire, frozen=True):
 
 
 class LocalObjectReference(Wire, frozen=True):
-    """Local object reference."""
+    """An object of the same namespace."""
 
     name: str | None = None
 
 
 class TypedLocalObjectReference(Wire, frozen=True):
-    """Typed local object reference."""
+    """An object of the same namespace, of any kind."""
 
     api_group: str | None = None
     kind: Annotated[str, REQUIRED] = ""
@@ -164,7 +164,7 @@ class VolumeResourceRequirements(Wire, frozen=True):
 
 
 class PersistentVolumeClaimSpec(Wire, frozen=True):
-    """Persistent volume claim spec."""
+    """A request for storage."""
 
     access_modes: Annotated[list[str], ATOMIC] = []
     data_source: TypedLocalObjectReference | None = None
@@ -192,7 +192,7 @@ class PodDNSConfigOption(Wire, frozen=True):
 
 
 class PodDNSConfig(Wire, frozen=True):
-    """Pod DNS config."""
+    """Name servers and search domains."""
 
     nameservers: Annotated[list[str], ATOMIC] = []
     options: Annotated[list[PodDNSConfigOption], ATOMIC] = []
@@ -200,14 +200,14 @@ class PodDNSConfig(Wire, frozen=True):
 
 
 class TCPSocketAction(Wire, frozen=True):
-    """TCP socket action."""
+    """A connection to check something."""
 
     host: str | None = None
     port: Annotated[IntOrString | None, REQUIRED] = None
 
 
 class Toleration(Wire, frozen=True):
-    """Toleration."""
+    """A taint of nodes that is put up with."""
 
     effect: Annotated[str | None, one_of("NoExecute", "NoSchedule", "PreferNoSchedule")] = None
     key: str | None = None
@@ -217,7 +217,7 @@ class Toleration(Wire, frozen=True):
 
 
 class TopologySpreadConstraint(Wire, frozen=True):
-    """Topology spread constraint."""
+    """How Pods are spread over zones or nodes."""
 
     label_selector: LabelSelector | None = None
     match_label_keys: Annotated[list[str], ATOMIC] = []

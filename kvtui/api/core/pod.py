@@ -45,7 +45,7 @@ class EnvVar(Wire, frozen=True):
 
 
 class Container(Wire, frozen=True):
-    """One container. Launchers and workers have one, which the agent realises as a domain or a subprocess."""
+    """One container."""
 
     name: Annotated[str, REQUIRED] = ""
     image: str = ""

@@ -11,7 +11,7 @@ from kvtui.api.wire import ATOMIC, INT32, PRESERVE, REQUIRED, Quantity, Wire, na
 
 
 class Chassis(Wire, frozen=True):
-    """Chassis."""
+    """What the guest reads about its chassis."""
 
     asset: str | None = None
     manufacturer: str | None = None
@@ -71,7 +71,7 @@ class ClockOffsetUTC(Wire, frozen=True):
 
 
 class Clock(Wire, frozen=True):
-    """Clock."""
+    """Time zone and timers."""
 
     timer: Timer | None = None
     timezone: str | None = None
@@ -79,7 +79,7 @@ class Clock(Wire, frozen=True):
 
 
 class CPUFeature(Wire, frozen=True):
-    """CPU feature."""
+    """A feature of the processor."""
 
     name: Annotated[str, REQUIRED] = ""
     policy: str | None = None
@@ -102,7 +102,7 @@ class Realtime(Wire, frozen=True):
 
 
 class CPU(Wire, frozen=True):
-    """CPU."""
+    """Processors of the guest."""
 
     cores: Annotated[int | None, INT32] = None
     dedicated_cpu_placement: bool | None = None
@@ -129,20 +129,20 @@ class CustomBlockSize(Wire, frozen=True):
 
 
 class FeatureState(Wire, frozen=True):
-    """Feature state."""
+    """A feature that is on or off."""
 
     enabled: bool | None = None
 
 
 class BlockSize(Wire, frozen=True):
-    """Block size."""
+    """Sector sizes that the guest sees."""
 
     custom: CustomBlockSize | None = None
     match_volume: FeatureState | None = None
 
 
 class CDRomTarget(Wire, frozen=True):
-    """CD rom target."""
+    """A CD-ROM drive."""
 
     bus: str | None = None
     readonly: bool | None = None
@@ -150,7 +150,7 @@ class CDRomTarget(Wire, frozen=True):
 
 
 class DiskTarget(Wire, frozen=True):
-    """Disk target."""
+    """An ordinary disk."""
 
     bus: str | None = None
     pci_address: str | None = None
@@ -158,7 +158,7 @@ class DiskTarget(Wire, frozen=True):
 
 
 class LunTarget(Wire, frozen=True):
-    """Lun target."""
+    """A disk to which SCSI commands are passed through."""
 
     bus: str | None = None
     readonly: bool | None = None
@@ -166,7 +166,7 @@ class LunTarget(Wire, frozen=True):
 
 
 class Disk(Wire, frozen=True):
-    """Disk."""
+    """A disk, with the volume of the same name."""
 
     block_size: BlockSize | None = None
     boot_order: Annotated[int | None, INT32] = None
@@ -193,7 +193,7 @@ class FilesystemVirtiofs(Wire, frozen=True):
 
 
 class Filesystem(Wire, frozen=True):
-    """Filesystem."""
+    """A file system of the node that the guest mounts."""
 
     name: Annotated[str, REQUIRED] = ""
     virtiofs: Annotated[FilesystemVirtiofs | None, REQUIRED] = None
@@ -213,7 +213,7 @@ class VGPUOptions(Wire, frozen=True):
 
 
 class GPU(Wire, frozen=True):
-    """GPU."""
+    """A graphics processor that is passed through."""
 
     claim_name: str | None = None
     device_name: str | None = None
@@ -224,7 +224,7 @@ class GPU(Wire, frozen=True):
 
 
 class HostDevice(Wire, frozen=True):
-    """Host device."""
+    """A device that is passed through."""
 
     claim_name: str | None = None
     device_name: str | None = None
@@ -234,7 +234,7 @@ class HostDevice(Wire, frozen=True):
 
 
 class Input(Wire, frozen=True):
-    """Input."""
+    """A tablet or keyboard."""
 
     bus: str | None = None
     name: Annotated[str, REQUIRED] = ""
@@ -248,7 +248,7 @@ class PluginBinding(Wire, frozen=True):
 
 
 class InterfaceBridge(Wire, frozen=True):
-    """Interface bridge."""
+    """A bridge between launcher and guest."""
 
 
 class DHCPPrivateOptions(Wire, frozen=True):
@@ -259,7 +259,7 @@ class DHCPPrivateOptions(Wire, frozen=True):
 
 
 class DHCPOptions(Wire, frozen=True):
-    """DHCP options."""
+    """Options for the guest's DHCP client."""
 
     boot_file_name: str | None = None
     ntp_servers: list[str] = []
@@ -272,7 +272,7 @@ class DeprecatedInterfaceMacvtap(Wire, frozen=True):
 
 
 class InterfaceMasquerade(Wire, frozen=True):
-    """Interface masquerade."""
+    """Address translation between launcher and guest."""
 
 
 class DeprecatedInterfacePasst(Wire, frozen=True):
@@ -292,7 +292,7 @@ class PortRange(Wire, frozen=True):
 
 
 class Port(Wire, frozen=True):
-    """Port."""
+    """A port that is forwarded to the guest."""
 
     name: str | None = None
     port: Annotated[int, REQUIRED, INT32] = 0
@@ -304,11 +304,11 @@ class DeprecatedInterfaceSlirp(Wire, frozen=True):
 
 
 class InterfaceSRIOV(Wire, frozen=True):
-    """Interface SRIOV."""
+    """A virtual function of a network card."""
 
 
 class Interface(Wire, frozen=True):
-    """Interface."""
+    """A network interface, with the network of the same name."""
 
     acpi_index: Annotated[int | None, INT32] = None
     binding: PluginBinding | None = None
@@ -332,7 +332,7 @@ class Interface(Wire, frozen=True):
 
 
 class PanicDevice(Wire, frozen=True):
-    """Panic device."""
+    """A device through which the guest tells that it crashed."""
 
     model: str | None = None
 
@@ -342,21 +342,21 @@ class Rng(Wire, frozen=True):
 
 
 class SoundDevice(Wire, frozen=True):
-    """Sound device."""
+    """A sound card."""
 
     model: str | None = None
     name: Annotated[str, REQUIRED] = ""
 
 
 class TPMDevice(Wire, frozen=True):
-    """TPM device."""
+    """A trusted platform module."""
 
     enabled: bool | None = None
     persistent: bool | None = None
 
 
 class VideoDevice(Wire, frozen=True):
-    """Video device."""
+    """The graphics card."""
 
     type: str | None = None
 
@@ -368,13 +368,13 @@ class Diag288Watchdog(Wire, frozen=True):
 
 
 class I6300ESBWatchdog(Wire, frozen=True):
-    """I6300 ESB watchdog."""
+    """The watchdog card for amd64 and arm64."""
 
     action: str | None = None
 
 
 class Watchdog(Wire, frozen=True):
-    """Watchdog."""
+    """A watchdog that acts when the guest hangs."""
 
     diag288: Diag288Watchdog | None = None
     i6300esb: I6300ESBWatchdog | None = None
@@ -382,7 +382,7 @@ class Watchdog(Wire, frozen=True):
 
 
 class Devices(Wire, frozen=True):
-    """Devices."""
+    """Everything that is plugged in."""
 
     autoattach_graphics_device: bool | None = None
     autoattach_input_device: bool | None = None
@@ -479,7 +479,7 @@ class FeatureKVM(Wire, frozen=True):
 
 
 class Features(Wire, frozen=True):
-    """Features."""
+    """Features of the processor and the hypervisor."""
 
     acpi: FeatureState | None = None
     apic: FeatureAPIC | None = None
@@ -498,27 +498,27 @@ class ACPI(Wire, frozen=True):
 
 
 class BIOS(Wire, frozen=True):
-    """BIOS."""
+    """Firmware of the BIOS kind."""
 
     use_serial: bool | None = None
 
 
 class EFI(Wire, frozen=True):
-    """EFI."""
+    """Firmware of the EFI kind."""
 
     persistent: bool | None = None
     secure_boot: bool | None = None
 
 
 class Bootloader(Wire, frozen=True):
-    """Bootloader."""
+    """BIOS or EFI."""
 
     bios: BIOS | None = None
     efi: EFI | None = None
 
 
 class KernelBootContainer(Wire, frozen=True):
-    """Kernel boot container."""
+    """Container image with kernel and initial RAM disk."""
 
     image: Annotated[str, REQUIRED] = ""
     image_pull_policy: Annotated[str | None, one_of("Always", "IfNotPresent", "Never")] = None
@@ -528,14 +528,14 @@ class KernelBootContainer(Wire, frozen=True):
 
 
 class KernelBoot(Wire, frozen=True):
-    """Kernel boot."""
+    """Boots a kernel directly, without boot loader."""
 
     container: KernelBootContainer | None = None
     kernel_args: str | None = None
 
 
 class Firmware(Wire, frozen=True):
-    """Firmware."""
+    """What runs before the operating system."""
 
     acpi: ACPI | None = None
     bootloader: Bootloader | None = None
@@ -578,7 +578,7 @@ class TDX(Wire, frozen=True):
 
 
 class LaunchSecurity(Wire, frozen=True):
-    """Launch security."""
+    """Encryption of the guest's memory."""
 
     sev: SEV | None = None
     snp: SEVSNP | None = None
@@ -586,26 +586,26 @@ class LaunchSecurity(Wire, frozen=True):
 
 
 class Machine(Wire, frozen=True):
-    """Machine."""
+    """Type of the machine."""
 
     type: str | None = None
 
 
 class Hugepages(Wire, frozen=True):
-    """Hugepages."""
+    """Huge pages below the guest's memory."""
 
     page_size: str | None = None
 
 
 class ReservedOverhead(Wire, frozen=True):
-    """Reserved overhead."""
+    """Memory for the emulator beyond what is computed."""
 
     added_overhead: Quantity | None = None
     mem_lock: Annotated[str | None, schema(enum=["NotRequired", "Required"])] = None
 
 
 class Memory(Wire, frozen=True):
-    """Memory."""
+    """Memory of the guest."""
 
     guest: Quantity | None = None
     hugepages: Hugepages | None = None
@@ -614,7 +614,7 @@ class Memory(Wire, frozen=True):
 
 
 class ResourceRequirements(Wire, frozen=True):
-    """Resource requirements."""
+    """Requests and limits of the launcher."""
 
     limits: dict[str, Quantity] = {}
     overcommit_guest_overhead: bool | None = None
@@ -622,7 +622,7 @@ class ResourceRequirements(Wire, frozen=True):
 
 
 class DomainSpec(Wire, frozen=True):
-    """Domain spec."""
+    """The virtual hardware."""
 
     chassis: Chassis | None = None
     clock: Annotated[Clock | None, PRESERVE] = None

@@ -26,7 +26,7 @@ class VirtualMachineInstanceMigrationSource(Wire, frozen=True):
 
 
 class VirtualMachineInstanceMigrationSpec(Wire, frozen=True):
-    """Virtual machine instance migration spec."""
+    """Which instance is to move, and where it may go."""
 
     added_node_selector: dict[str, str] = {}
     priority: str | None = None
@@ -54,7 +54,7 @@ class VirtualMachineInstanceMigrationPhaseTransitionTimestamp(Wire, frozen=True)
 
 
 class VirtualMachineInstanceMigrationStatus(Wire, frozen=True):
-    """Virtual machine instance migration status."""
+    """How far the migration is."""
 
     conditions: list[VirtualMachineInstanceMigrationCondition] = []
     migration_state: VirtualMachineInstanceMigrationState | None = None
@@ -64,21 +64,21 @@ class VirtualMachineInstanceMigrationStatus(Wire, frozen=True):
 
 
 class VirtualMachineInstanceMigration(Resource, frozen=True):
-    """Virtual machine instance migration."""
+    """Moves a running instance to another node; deleting it cancels."""
 
     spec: Annotated[VirtualMachineInstanceMigrationSpec, REQUIRED] = VirtualMachineInstanceMigrationSpec()
     status: VirtualMachineInstanceMigrationStatus = VirtualMachineInstanceMigrationStatus()
 
 
 class Selectors(Wire, frozen=True):
-    """Selectors."""
+    """Whose migrations a policy governs: by labels of the instance and of its namespace."""
 
     namespace_selector: dict[str, Any] = {}
     virtual_machine_instance_selector: dict[str, Any] = {}
 
 
 class MigrationPolicySpec(Wire, frozen=True):
-    """Migration policy spec."""
+    """Settings for the migrations of the instances that it selects."""
 
     allow_auto_converge: bool | None = None
     allow_post_copy: bool | None = None
@@ -95,7 +95,7 @@ class MigrationPolicyStatus(Wire, frozen=True):
 
 
 class MigrationPolicy(Resource, frozen=True):
-    """Migration policy."""
+    """Settings for migrations, by labels of instances and namespaces."""
 
     spec: Annotated[MigrationPolicySpec, REQUIRED] = MigrationPolicySpec()
     status: MigrationPolicyStatus = MigrationPolicyStatus()

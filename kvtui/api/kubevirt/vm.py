@@ -25,7 +25,7 @@ class DataVolumeTemplateDummyStatus(Wire, frozen=True):
 
 
 class DataVolumeTemplateSpec(Wire, frozen=True):
-    """Data volume template spec."""
+    """A DataVolume that the machine creates, owns and waits for."""
 
     api_version: str | None = None
     kind: str | None = None
@@ -35,7 +35,7 @@ class DataVolumeTemplateSpec(Wire, frozen=True):
 
 
 class InstancetypeMatcher(Wire, frozen=True):
-    """Instancetype matcher."""
+    """Which instancetype gives the machine its size."""
 
     infer_from_volume: str | None = None
     infer_from_volume_failure_policy: str | None = None
@@ -45,7 +45,7 @@ class InstancetypeMatcher(Wire, frozen=True):
 
 
 class PreferenceMatcher(Wire, frozen=True):
-    """Preference matcher."""
+    """Which preference fills in what the machine leaves open."""
 
     infer_from_volume: str | None = None
     infer_from_volume_failure_policy: str | None = None
@@ -55,7 +55,7 @@ class PreferenceMatcher(Wire, frozen=True):
 
 
 class VirtualMachineSpec(Wire, frozen=True):
-    """Virtual machine spec."""
+    """What the machine is, and whether it runs."""
 
     data_volume_templates: list[DataVolumeTemplateSpec] = []
     instancetype: InstancetypeMatcher | None = None
@@ -67,7 +67,7 @@ class VirtualMachineSpec(Wire, frozen=True):
 
 
 class VirtualMachineCondition(Wire, frozen=True):
-    """Virtual machine condition."""
+    """One condition of a machine: Ready, Paused, LiveMigratable, Failure, RestartRequired, ..."""
 
     last_probe_time: Annotated[Time | None, NULLABLE] = None
     last_transition_time: Annotated[Time | None, NULLABLE] = None
@@ -94,7 +94,7 @@ class InstancetypeStatusRef(Wire, frozen=True):
 
 
 class VirtualMachineMemoryDumpRequest(Wire, frozen=True):
-    """Virtual machine memory dump request."""
+    """A memory dump into a claim."""
 
     claim_name: Annotated[str, REQUIRED] = ""
     end_timestamp: Time | None = None
@@ -106,7 +106,7 @@ class VirtualMachineMemoryDumpRequest(Wire, frozen=True):
 
 
 class VirtualMachineStartFailure(Wire, frozen=True):
-    """Virtual machine start failure."""
+    """Failures to start, for the back-off."""
 
     consecutive_fail_count: Annotated[int | None, INT32] = None
     last_failed_vmiuid: str | None = named("lastFailedVMIUID", None)
@@ -114,7 +114,7 @@ class VirtualMachineStartFailure(Wire, frozen=True):
 
 
 class VirtualMachineStateChangeRequest(Wire, frozen=True):
-    """Virtual machine state change request."""
+    """A start or stop that was asked for."""
 
     action: Annotated[str, REQUIRED] = ""
     data: dict[str, str] = {}
@@ -172,7 +172,7 @@ class VolumeUpdateState(Wire, frozen=True):
 
 
 class VirtualMachineStatus(Wire, frozen=True):
-    """Virtual machine status."""
+    """What the machine does at the moment."""
 
     changed_block_tracking: ChangedBlockTrackingStatus | None = None
     conditions: list[VirtualMachineCondition] = []
@@ -195,7 +195,7 @@ class VirtualMachineStatus(Wire, frozen=True):
 
 
 class VirtualMachine(Resource, frozen=True):
-    """Virtual machine."""
+    """A machine that outlives its instances: started and stopped, it keeps its name and disks."""
 
     spec: Annotated[VirtualMachineSpec, REQUIRED] = VirtualMachineSpec()
     status: VirtualMachineStatus = VirtualMachineStatus()

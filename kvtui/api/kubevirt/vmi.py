@@ -50,13 +50,13 @@ class NoCloudSSHPublicKeyAccessCredentialPropagation(Wire, frozen=True):
 
 
 class QemuGuestAgentSSHPublicKeyAccessCredentialPropagation(Wire, frozen=True):
-    """Qemu guest agent SSH public key access credential propagation."""
+    """Which users of the guest get the keys."""
 
     users: Annotated[list[str], REQUIRED, SET] = []
 
 
 class SSHPublicKeyAccessCredentialPropagationMethod(Wire, frozen=True):
-    """SSH public key access credential propagation method."""
+    """How keys reach the guest."""
 
     config_drive: ConfigDriveSSHPublicKeyAccessCredentialPropagation | None = None
     no_cloud: NoCloudSSHPublicKeyAccessCredentialPropagation | None = None
@@ -76,7 +76,7 @@ class SSHPublicKeyAccessCredentialSource(Wire, frozen=True):
 
 
 class SSHPublicKeyAccessCredential(Wire, frozen=True):
-    """SSH public key access credential."""
+    """Public keys, and how they reach the guest."""
 
     propagation_method: Annotated[SSHPublicKeyAccessCredentialPropagationMethod, REQUIRED] = (
         SSHPublicKeyAccessCredentialPropagationMethod()
@@ -101,7 +101,7 @@ class UserPasswordAccessCredentialSource(Wire, frozen=True):
 
 
 class UserPasswordAccessCredential(Wire, frozen=True):
-    """User password access credential."""
+    """Passwords, and how they reach the guest."""
 
     propagation_method: Annotated[UserPasswordAccessCredentialPropagationMethod, REQUIRED] = (
         UserPasswordAccessCredentialPropagationMethod()
@@ -110,7 +110,7 @@ class UserPasswordAccessCredential(Wire, frozen=True):
 
 
 class AccessCredential(Wire, frozen=True):
-    """Access credential."""
+    """Credentials that are put into the guest: keys or passwords."""
 
     ssh_public_key: SSHPublicKeyAccessCredential | None = None
     user_password: UserPasswordAccessCredential | None = None
@@ -121,7 +121,7 @@ class GuestAgentPing(Wire, frozen=True):
 
 
 class Probe(Wire, frozen=True):
-    """Probe."""
+    """A check that is made again and again: by command, request, connection or guest agent."""
 
     exec: ExecAction | None = None
     failure_threshold: Annotated[int | None, INT32] = None
@@ -135,14 +135,14 @@ class Probe(Wire, frozen=True):
 
 
 class MultusNetwork(Wire, frozen=True):
-    """Multus network."""
+    """A network of a NetworkAttachmentDefinition."""
 
     default: bool | None = None
     network_name: Annotated[str, REQUIRED] = ""
 
 
 class PodNetwork(Wire, frozen=True):
-    """Pod network."""
+    """The network that every Pod has."""
 
     vm_ipv6_network_cidr: str | None = named("vmIPv6NetworkCIDR", None)
     vm_network_cidr: str | None = named("vmNetworkCIDR", None)
@@ -156,7 +156,7 @@ class ClaimRequest(Wire, frozen=True):
 
 
 class Network(Wire, frozen=True):
-    """Network."""
+    """A network that an interface of the same name is connected to."""
 
     multus: MultusNetwork | None = None
     name: Annotated[str, REQUIRED] = ""
@@ -182,7 +182,7 @@ class UtilityVolume(Wire, frozen=True):
 
 
 class CloudInitConfigDriveSource(Wire, frozen=True):
-    """Cloud init config drive source."""
+    """Configuration for the first boot, as an OpenStack configuration drive."""
 
     network_data: str | None = None
     network_data_base64: str | None = None
@@ -193,7 +193,7 @@ class CloudInitConfigDriveSource(Wire, frozen=True):
 
 
 class CloudInitNoCloudSource(Wire, frozen=True):
-    """Cloud init no cloud source."""
+    """Configuration for the first boot, as a NoCloud drive."""
 
     network_data: str | None = None
     network_data_base64: str | None = None
@@ -204,7 +204,7 @@ class CloudInitNoCloudSource(Wire, frozen=True):
 
 
 class ConfigMapVolumeSource(Wire, frozen=True):
-    """Config map volume source."""
+    """A disk or file system with the content of a ConfigMap."""
 
     name: str | None = None
     optional: bool | None = None
@@ -212,7 +212,7 @@ class ConfigMapVolumeSource(Wire, frozen=True):
 
 
 class ContainerDiskSource(Wire, frozen=True):
-    """Container disk source."""
+    """A disk image in a container image; changes are lost when the machine stops."""
 
     image: Annotated[str, REQUIRED] = ""
     image_pull_policy: Annotated[str | None, one_of("Always", "IfNotPresent", "Never")] = None
@@ -221,7 +221,7 @@ class ContainerDiskSource(Wire, frozen=True):
 
 
 class ContainerPathVolumeSource(Wire, frozen=True):
-    """Container path volume source."""
+    """A directory of the launcher, shared with the guest."""
 
     path: Annotated[
         str,
@@ -245,37 +245,37 @@ class ContainerPathVolumeSource(Wire, frozen=True):
 
 
 class DataVolumeSource(Wire, frozen=True):
-    """Data volume source."""
+    """The claim of a DataVolume of this namespace."""
 
     hotpluggable: bool | None = None
     name: Annotated[str, REQUIRED] = ""
 
 
 class DownwardAPIVolumeSource(Wire, frozen=True):
-    """Downward API volume source."""
+    """A disk with fields of the instance as files."""
 
     fields: list[DownwardAPIVolumeFile] = []
     volume_label: str | None = None
 
 
 class DownwardMetricsVolumeSource(Wire, frozen=True):
-    """Downward metrics volume source."""
+    """A disk on which the guest reads metrics of its node."""
 
 
 class EmptyDiskSource(Wire, frozen=True):
-    """Empty disk source."""
+    """An empty disk that is thrown away when the machine stops."""
 
     capacity: Annotated[Quantity, REQUIRED] = "0"
 
 
 class EphemeralVolumeSource(Wire, frozen=True):
-    """Ephemeral volume source."""
+    """A claim that is read only; changes are lost when the machine stops."""
 
     persistent_volume_claim: ClaimVolumeSource | None = None
 
 
 class HostDisk(Wire, frozen=True):
-    """Host disk."""
+    """A disk image in a directory of the node."""
 
     capacity: Quantity | None = None
     path: Annotated[str, REQUIRED] = ""
@@ -284,7 +284,7 @@ class HostDisk(Wire, frozen=True):
 
 
 class MemoryDumpVolumeSource(Wire, frozen=True):
-    """Memory dump volume source."""
+    """A claim that takes memory dumps."""
 
     claim_name: Annotated[str, REQUIRED] = ""
     hotpluggable: bool | None = None
@@ -292,7 +292,7 @@ class MemoryDumpVolumeSource(Wire, frozen=True):
 
 
 class PersistentVolumeClaimVolumeSource(Wire, frozen=True):
-    """Persistent volume claim volume source."""
+    """A claim of this namespace."""
 
     claim_name: Annotated[str, REQUIRED] = ""
     hotpluggable: bool | None = None
@@ -300,7 +300,7 @@ class PersistentVolumeClaimVolumeSource(Wire, frozen=True):
 
 
 class SecretVolumeSource(Wire, frozen=True):
-    """Secret volume source."""
+    """A disk or file system with the content of a Secret."""
 
     optional: bool | None = None
     secret_name: str | None = None
@@ -308,20 +308,20 @@ class SecretVolumeSource(Wire, frozen=True):
 
 
 class ServiceAccountVolumeSource(Wire, frozen=True):
-    """Service account volume source."""
+    """A disk with the token of a ServiceAccount."""
 
     service_account_name: str | None = None
 
 
 class SysprepSource(Wire, frozen=True):
-    """Sysprep source."""
+    """Answer files for the setup of Windows."""
 
     config_map: LocalObjectReference | None = None
     secret: LocalObjectReference | None = None
 
 
 class Volume(Wire, frozen=True):
-    """Volume."""
+    """A volume, to which the disk or file system of the same name is connected. Exactly one source is set."""
 
     cloud_init_config_drive: CloudInitConfigDriveSource | None = None
     cloud_init_no_cloud: CloudInitNoCloudSource | None = None
@@ -343,7 +343,7 @@ class Volume(Wire, frozen=True):
 
 
 class VirtualMachineInstanceSpec(Wire, frozen=True):
-    """Virtual machine instance spec."""
+    """The machine as it runs: hardware, volumes, networks and where it may run."""
 
     access_credentials: Annotated[list[AccessCredential], ATOMIC, UP_TO_256] = []
     affinity: Affinity | None = None
@@ -373,7 +373,7 @@ class VirtualMachineInstanceSpec(Wire, frozen=True):
 
 
 class VirtualMachineInstanceTemplateSpec(Wire, frozen=True):
-    """Virtual machine instance template spec."""
+    """The instance that is started: its labels, annotations and spec."""
 
     metadata: ObjectMeta = ObjectMeta()
     spec: VirtualMachineInstanceSpec = VirtualMachineInstanceSpec()
@@ -407,7 +407,7 @@ class ChangedBlockTrackingStatus(Wire, frozen=True):
 
 
 class VirtualMachineInstanceCondition(Wire, frozen=True):
-    """Virtual machine instance condition."""
+    """One condition of an instance: Ready, LiveMigratable, Paused, AgentConnected, ..."""
 
     last_probe_time: Annotated[Time | None, NULLABLE] = None
     last_transition_time: Annotated[Time | None, NULLABLE] = None
@@ -418,7 +418,7 @@ class VirtualMachineInstanceCondition(Wire, frozen=True):
 
 
 class CPUTopology(Wire, frozen=True):
-    """CPU topology."""
+    """Sockets, cores and threads that the guest has."""
 
     cores: Annotated[int | None, INT32] = None
     sockets: Annotated[int | None, INT32] = None
@@ -426,7 +426,7 @@ class CPUTopology(Wire, frozen=True):
 
 
 class VirtualMachineInstanceGuestOSInfo(Wire, frozen=True):
-    """Virtual machine instance guest OS info."""
+    """The guest's operating system, as its agent tells it."""
 
     id: str | None = None
     kernel_release: str | None = None
@@ -439,7 +439,7 @@ class VirtualMachineInstanceGuestOSInfo(Wire, frozen=True):
 
 
 class VirtualMachineInstanceNetworkInterface(Wire, frozen=True):
-    """Virtual machine instance network interface."""
+    """A network interface, as the node or the guest agent sees it."""
 
     info_source: str | None = None
     interface_name: str | None = None
@@ -472,7 +472,7 @@ class KernelBootStatus(Wire, frozen=True):
 
 
 class MemoryStatus(Wire, frozen=True):
-    """Memory status."""
+    """Memory of the guest."""
 
     guest_at_boot: Quantity | None = None
     guest_current: Quantity | None = None
@@ -523,7 +523,7 @@ class StallDetectorOptions(Wire, frozen=True):
 
 
 class ExperimentalMigrationOptions(Wire, frozen=True):
-    """Experimental migration options."""
+    """Tuning of migrations that may change."""
 
     compression: Annotated[str | None, schema(enum=["none", "zstd"])] = None
     downtime_tuning: DowntimeTuningOptions | None = None
@@ -588,7 +588,7 @@ class VirtualMachineInstanceMigrationTargetState(Wire, frozen=True):
 
 
 class VirtualMachineInstanceMigrationState(Wire, frozen=True):
-    """Virtual machine instance migration state."""
+    """The migration that is going on or was the last."""
 
     abort_requested: bool | None = None
     abort_status: str | None = None
@@ -656,7 +656,7 @@ class DomainMemoryDumpInfo(Wire, frozen=True):
 
 
 class VolumeStatus(Wire, frozen=True):
-    """Volume status."""
+    """State of a volume."""
 
     container_disk_volume: ContainerDiskInfo | None = None
     hotplug_volume: HotplugVolumeStatus | None = None
@@ -671,7 +671,7 @@ class VolumeStatus(Wire, frozen=True):
 
 
 class VirtualMachineInstanceStatus(Wire, frozen=True):
-    """Virtual machine instance status."""
+    """What the instance does at the moment."""
 
     vsockcid: Annotated[int | None, INT64] = named("VSOCKCID", None)
     active_pods: dict[str, str] = {}
@@ -703,7 +703,7 @@ class VirtualMachineInstanceStatus(Wire, frozen=True):
 
 
 class VirtualMachineInstance(Resource, frozen=True):
-    """Virtual machine instance."""
+    """A machine that runs, or is about to: gone when it stops."""
 
     spec: Annotated[VirtualMachineInstanceSpec, REQUIRED] = VirtualMachineInstanceSpec()
     status: VirtualMachineInstanceStatus = VirtualMachineInstanceStatus()
@@ -717,6 +717,6 @@ class VirtualMachineInstancePresetSpec(Wire, frozen=True):
 
 
 class VirtualMachineInstancePreset(Resource, frozen=True):
-    """Virtual machine instance preset."""
+    """Deprecated: settings for instances with certain labels."""
 
     spec: VirtualMachineInstancePresetSpec = VirtualMachineInstancePresetSpec()

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import msgspec
-
 from kvtui.api import meta
 from kvtui.api.core import config, node, parts, pod, storage
-from kvtui.api.schemas import field_text, first_words
+from kvtui.api.schemas import field_texts, first_words
 from kvtui.api.wire import Wire
 
 
@@ -40,8 +38,7 @@ def _all() -> dict[str, Described]:
     for module in (parts, pod, node, storage, config, meta):
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, Wire) and value.__module__ == module.__name__:
-                texts = {f.encode_name: text for f in msgspec.structs.fields(value) if (text := field_text(f.type))}
-                found.setdefault(_RENAMED.get(name, name), Described(first_words(value), texts))
+                found.setdefault(_RENAMED.get(name, name), Described(first_words(value), field_texts(value)))
     return found
 
 
