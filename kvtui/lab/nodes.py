@@ -29,6 +29,7 @@ from kvtui.lab.plan import (
     address_commands,
     choose_network,
     host_commands,
+    hosts_text,
     lab_tag,
     link_commands,
     node_commands,
@@ -78,7 +79,7 @@ def raise_nodes(data: Path, count: int, cache: Path, *, say: Callable[[str], Non
 
 
 def remove_nodes(data: Path) -> LabPlan | None:
-    """Removes every process, mount, link, route and rule of the lab in `data`; files stay. None when there was no lab."""
+    """Removes all processes, mounts, links, routes and rules of the lab in `data`; files stay. None for no lab."""
     lab = read_lab(data) or plan_lab(data, 0, ipaddress.IPv4Network("10.128.0.0/16"))
     if not RUN.is_dir() and not lab.nodes:
         return None
@@ -155,6 +156,7 @@ def _make(lab: LabPlan, warm: Path, *, say: Callable[[str], None]) -> None:
 def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, *, mtu: int) -> None:
     for name in PRIVATE:
         (node.directory / name).mkdir(parents=True, exist_ok=True)
+    (node.directory / "hosts").write_text(hosts_text(lab))
     write_configuration(node)
     copy_capabilities(warm, node)
     node.run.mkdir()

@@ -47,7 +47,7 @@ class NodePlan:
         return self.run / kind
 
     def enter(self, *command: str | Path) -> list[str]:
-        """The command line that runs `command` in the node. Paths must be absolute: the working directory is not kept."""
+        """The command line that runs `command` in the node. Paths must be absolute: the directory is not kept."""
         files = [f"--{option}={self.namespace(kind)}" for option, kind in _OPTIONS]
         return ["nsenter", *files, "--", *map(str, command)]
 
@@ -117,7 +117,7 @@ def plan_lab(data: Path, count: int, network: ipaddress.IPv4Network) -> LabPlan:
 
 
 def choose_network(tag: str, taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """A free /16 of 10.128.0.0/9, the same one for the same tag where possible. Raises ValueError when all are taken."""
+    """A free /16 of 10.128.0.0/9, the same for the same tag where possible. Raises ValueError when none is left."""
     busy = list(taken)
     first = int(tag, 16) % _NETWORKS
     for step in range(_NETWORKS):
@@ -150,6 +150,12 @@ def link_commands(lab: LabPlan, node: NodePlan, *, mtu: int) -> list[list[str]]:
     ]
 
 
+def hosts_text(lab: LabPlan) -> str:
+    """The /etc/hosts of every node: libvirt asks for the node's own name."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"]
+    return "\n".join([*lines, *(f"{node.address} {node.name}" for node in lab.nodes)]) + "\n"
+
+
 def node_commands(lab: LabPlan, node: NodePlan, *, resolver: Path | None) -> list[list[str]]:
     """What makes a node of the namespaces, in them, as long as they are new and have no link yet.
 
@@ -171,6 +177,7 @@ def node_commands(lab: LabPlan, node: NodePlan, *, resolver: Path | None) -> lis
         ["rmdir", aside],
         ["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"],
         ["ip", "link", "set", "lo", "up"],
+        ["mount", "--bind", str(node.directory / "hosts"), "/etc/hosts"],
     ]
     if resolver is not None:
         commands.append(["mount", "--bind", str(resolver), "/etc/resolv.conf"])

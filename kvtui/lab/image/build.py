@@ -1,7 +1,7 @@
 """Builds the guest image: some 20 MiB of qcow2 that boot under BIOS and UEFI, from packages of this distribution.
 
-No loop device, no mount, no root: mke2fs and mtools fill file systems from a directory, the
-assembler makes the loader for BIOS and grub-mkimage the one for UEFI. The result is kept under the hash of everything that went into it.
+No loop device, no mount, no root: mke2fs and mtools fill file systems from a directory, the assembler makes the loader
+for BIOS and grub-mkimage the one for UEFI. The result is kept under the hash of everything that went into it.
 """
 
 from __future__ import annotations

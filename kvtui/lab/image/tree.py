@@ -103,10 +103,7 @@ def archive(place: Path) -> bytes:
             name, mode, data = "TRAILER!!!", 0, b""
         else:
             name, mode = str(path.relative_to(place)), path.lstat().st_mode
-            if path.is_symlink():
-                data = os.readlink(path).encode()
-            else:
-                data = path.read_bytes() if path.is_file() else b""
+            data = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         encoded = name.encode() + b"\0"
         fields = (number, mode, 0, 0, 1, EPOCH, len(data), 0, 0, 0, 0, len(encoded), 0)
         out.write(b"070701" + b"".join(b"%08x" % field for field in fields) + encoded)

@@ -1,0 +1,155 @@
+"""`kvtui local`: the engine on this machine, with this machine's libvirt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kvtui.commands import lifecycle
+from kvtui.commands.connection import merged
+from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, default_data
+from kvtui.commands.lifecycle import locked, running_as, say
+from kvtui.errors import Usage
+
+_LOOPBACK = "127.0.0.1"
+
+
+@click.group("local")
+def group() -> None:
+    """The engine on this machine."""
+
+
+def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    option = click.option(
+        "--data", metavar="DIR", type=click.Path(file_okay=False), help="Where the engine lives; each has its own."
+    )
+    return option(function)
+
+
+def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
+    chosen = merged(ctx, {"data": data}).get("data")
+    return EngineDirectory(Path(chosen).absolute() if chosen else default_data(EngineKind.LOCAL))
+
+
+@group.command("start")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
+@click.option("--foreground", is_flag=True, help="Run in the foreground, for a service manager.")
+@_data_option
+@click.pass_context
+def start(ctx: click.Context, port: int | None, foreground: bool, data: str | None) -> None:
+    """Start the engine; returns when its API answers and this machine is ready as a node."""
+    from kvtui.commands import service
+
+    engine = _engine(ctx, data)
+    if not foreground and service.start_installed(engine):
+        say(f"ready: export KUBECONFIG={engine.kubeconfig}")
+        return
+    with locked(engine):
+        running = running_as(engine, EngineKind.LOCAL)
+        if running is None:
+            record = _prepare(engine, port)
+            if not foreground:
+                lifecycle.launch(engine, record)
+        elif not foreground:
+            say(f"the engine in {engine.data} runs already")
+    if foreground:
+        if running is not None:
+            raise Usage(f"the engine in {engine.data} runs already", hint="stop it with `kvtui local stop`")
+        ctx.exit(lifecycle.run_in_foreground(engine, record))
+    say(f"ready: export KUBECONFIG={engine.kubeconfig}")
+
+
+def _prepare(engine: EngineDirectory, port: int | None) -> EngineRecord:
+    from kvtui.commands.host_libvirt import ensure_libvirtd
+
+    lifecycle.stop_supervisor(engine)
+    ensure_libvirtd(say=say)
+    chosen = lifecycle.choose_port(engine, port, (_LOOPBACK,))
+    pods, bridge = lifecycle.local_pod_network(engine)
+    node = NodeRecord(name=lifecycle.local_node(), address=_LOOPBACK, pods=pods, bridge=bridge)
+    return EngineRecord(kind=EngineKind.LOCAL, port=chosen, host_address=_LOOPBACK, nodes=[node])
+
+
+@group.command("stop")
+@click.option("--vms", is_flag=True, help="Shut the VMs down first.")
+@_data_option
+@click.pass_context
+def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
+    """Stop the engine. VMs go on running unless --vms is given."""
+    from kvtui.commands import service
+
+    engine = _engine(ctx, data)
+    if not engine.record.exists():
+        say(f"there is no engine in {engine.data}")
+        return
+    with locked(engine):
+        record = engine.read()
+        if record is not None and record.kind is not EngineKind.LOCAL:
+            raise Usage(f"{engine.data} holds a {record.kind} engine", hint="use `kvtui lab stop`")
+        if vms:
+            say("shutting VMs down")
+        ran = lifecycle.stop_supervisor(engine, with_vms=vms)
+        service.stop_installed(engine)
+    if not ran:
+        say(f"the engine in {engine.data} did not run")
+    elif vms:
+        say("the engine has stopped, and its VMs with it")
+    else:
+        say("the engine has stopped; its VMs go on running (`kvtui local stop --vms` would shut them down)")
+
+
+@group.command("status")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@_data_option
+@click.pass_context
+def status(ctx: click.Context, output: str, data: str | None) -> None:
+    """Tell whether the engine runs."""
+    from kvtui.commands.status_output import show
+
+    ctx.exit(show(lifecycle.describe(_engine(ctx, data)), output))
+
+
+@group.command("kubeconfig")
+@_data_option
+@click.pass_context
+def kubeconfig(ctx: click.Context, data: str | None) -> None:
+    """Print the path of the administrator's kubeconfig."""
+    engine = _engine(ctx, data)
+    if not engine.kubeconfig.exists():
+        raise Usage(f"there is no engine in {engine.data}", hint="start one with `kvtui local start`")
+    click.echo(engine.kubeconfig)
+
+
+@group.command("doctor")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@_data_option
+@click.pass_context
+def doctor(ctx: click.Context, output: str, data: str | None) -> None:
+    """Check what this machine needs to run VMs, and say how to mend what is missing."""
+    from kvtui.commands.doctor import examine, show
+
+    ctx.exit(show(asyncio.run(examine(_engine(ctx, data))), output))
+
+
+@group.command("install-service")
+@_data_option
+@click.pass_context
+def install_service(ctx: click.Context, data: str | None) -> None:
+    """Let systemd start the engine with the machine."""
+    from kvtui.commands import service
+
+    service.install(_engine(ctx, data), say=say)
+
+
+@group.command("remove-service")
+@_data_option
+@click.pass_context
+def remove_service(ctx: click.Context, data: str | None) -> None:
+    """Stop the engine's systemd service and remove it; the engine's data stays."""
+    from kvtui.commands import service
+
+    service.remove(_engine(ctx, data), say=say)

@@ -1,0 +1,189 @@
+"""`kvtui run apiserver|controllers|agent|supervisor`: one process of an engine. Hidden: the supervisor calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import structlog
+
+from kvtui.commands.engine import EngineDirectory, EngineRecord, NodeRecord
+from kvtui.commands.supervisor import tell_ready
+from kvtui.errors import Usage
+
+if TYPE_CHECKING:
+    from kvtui.client.rest import Client
+
+log = structlog.get_logger()
+
+
+@click.group("run", hidden=True)
+def group() -> None:
+    """One process of an engine."""
+
+
+def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--data", required=True, type=click.Path(file_okay=False, path_type=Path))(function)
+
+
+@group.command("apiserver")
+@_data_option
+def apiserver(data: Path) -> None:
+    """The API server."""
+    engine, record = _load(data)
+    _main("apiserver", _apiserver(engine, record))
+
+
+@group.command("controllers")
+@_data_option
+def controllers(data: Path) -> None:
+    """All controllers."""
+    engine, _ = _load(data)
+    _main("controllers", _controllers(engine))
+
+
+@group.command("agent")
+@_data_option
+@click.option("--node", required=True)
+def agent(data: Path, node: str) -> None:
+    """The agent of a node; in a lab, inside of that node."""
+    engine, record = _load(data)
+    found = next((n for n in record.nodes if n.name == node), None)
+    if found is None:
+        raise Usage(f"the engine in {data} has no node {node}")
+    _main(f"agent {node}", _agent(engine, record, found))
+
+
+@group.command("supervisor")
+@_data_option
+def supervisor(data: Path) -> None:
+    """The supervisor of an engine that has been prepared, in the foreground."""
+    from kvtui.commands.supervise import run_supervisor
+
+    configure_logs()
+    raise SystemExit(run_supervisor(EngineDirectory(data.absolute()), report=lambda line: None))
+
+
+def _load(data: Path) -> tuple[EngineDirectory, EngineRecord]:
+    engine = EngineDirectory(data.absolute())
+    record = engine.read()
+    if record is None:
+        raise Usage(f"there is no engine in {data}")
+    return engine, record
+
+
+async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
+    from kvtui.apiserver.server import ApiServer
+    from kvtui.client import kubeconfig
+    from kvtui.client.rest import Client
+    from kvtui.commands.wiring import apiserver_settings
+    from kvtui.virtapi.readers import ClientReader
+    from kvtui.virtapi.review import VirtAdmission
+
+    async with Client(await kubeconfig.load(engine.kubeconfig)) as client:
+        admission = VirtAdmission(ClientReader(client), patch_vmi=_patcher(client))
+        server = ApiServer(apiserver_settings(engine, record), admission=(admission,))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run(), name="API server")
+            await server.ready.wait()
+            tell_ready()
+
+
+def _patcher(client: Client) -> Callable[[str, str, list[dict[str, Any]], bool], Coroutine[Any, Any, None]]:
+    from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+    from kvtui.client.rest import Patch
+
+    async def patch(namespace: str, name: str, changes: list[dict[str, Any]], dry_run: bool) -> None:
+        await client.patch(VirtualMachineInstance, (namespace, name), changes, how=Patch.JSON, dry_run=dry_run)
+
+    return patch
+
+
+async def _controllers(engine: EngineDirectory) -> None:
+    from kvtui.client import kubeconfig
+    from kvtui.client.rest import Client
+    from kvtui.commands.wiring import controller_settings, further_controllers
+    from kvtui.controllers.runner import run_controllers
+
+    async with Client(await kubeconfig.load(engine.controllers_kubeconfig)) as client:
+        further = further_controllers()
+        tell_ready()
+        await run_controllers(client, controller_settings(engine), standins=True, clock=_now, further=further)
+
+
+async def _agent(engine: EngineDirectory, record: EngineRecord, node: NodeRecord) -> None:
+    from kvtui.client import kubeconfig
+    from kvtui.commands.wiring import node_settings, registries_conf
+    from kvtui.node.probe import probe_kvm
+    from kvtui.node.runner import pod_network, run_agent
+
+    found = await probe_kvm()
+    log.info("accelerator", accelerator=str(found.accelerator), reason=found.reason)
+    uri = "qemu:///system" if os.geteuid() == 0 else "qemu:///session"
+    settings = replace(node_settings(engine, record, node, uri=uri), kvm=found.kvm, kvm_reason=found.reason)
+    endpoint = await kubeconfig.load(engine.node(node.name) / "kubeconfig")
+    tell_ready()
+    await run_agent(
+        settings,
+        endpoint,
+        network=pod_network((node.pods,), node.bridge),
+        registries_conf=registries_conf(engine),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _main(name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Runs until SIGTERM or SIGINT, which end it cleanly with status 0."""
+    configure_logs()
+    log.info("process begins", process=name, pid=os.getpid())
+    try:
+        asyncio.run(_until_signal(work))
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            log.error("process failed", process=name, error=str(error) or repr(error), exc_info=error)
+        sys.exit(1)
+    except OSError as error:
+        log.error("process failed", process=name, error=str(error), exc_info=error)
+        sys.exit(1)
+
+
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work, name="main")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def configure_logs() -> None:
+    """One JSON object a line on stderr, which the supervisor sends to a file."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,79 @@
+"""Which parts an engine's processes consist of: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kvtui.commands.credentials import agent_pair, authority
+from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord
+from kvtui.controllers.context import MakeController
+from kvtui.settings import ApiServerSettings, ControllerSettings, NodeSettings
+
+AGENT_PORT = 10250
+"""Of an agent that has its node's addresses for itself."""
+
+
+def apiserver_settings(engine: EngineDirectory, record: EngineRecord) -> ApiServerSettings:
+    reachable = record.host_address != "127.0.0.1"
+    return ApiServerSettings(
+        directory=engine.apiserver,
+        pki=engine.pki,
+        port=record.port,
+        more_hosts=(record.host_address,) if reachable else (),
+        names=(record.host_address,),
+    )
+
+
+def controller_settings(engine: EngineDirectory) -> ControllerSettings:
+    return ControllerSettings(shared_storage=str(engine.shared))
+
+
+def node_settings(engine: EngineDirectory, record: EngineRecord, node: NodeRecord, *, uri: str) -> NodeSettings:
+    pair = agent_pair(engine, node.name)
+    return NodeSettings(
+        data=str(engine.data),
+        node=node.name,
+        address=node.address,
+        port=AGENT_PORT if record.kind is EngineKind.LAB else 0,
+        libvirt_uri=uri,
+        certificate=str(pair.cert),
+        key=str(pair.key),
+        authority=str(authority(engine, node.name)),
+    )
+
+
+def registries_conf(engine: EngineDirectory) -> str:
+    """Mirrors of the engine, else those of this machine, else none."""
+    for path in (engine.registries, Path("/etc/containers/registries.conf")):
+        if path.is_file():
+            return str(path)
+    return ""
+
+
+def further_controllers() -> Sequence[MakeController]:
+    """Controllers beyond those that the controllers' runner starts by itself."""
+    from kvtui.controllers import runner
+    from kvtui.controllers.datavolume.controller import DataVolumeController
+    from kvtui.controllers.migration.controller import MigrationController
+    from kvtui.controllers.migration.evacuation import EvacuationController
+    from kvtui.controllers.migration.workloadupdate import WorkloadUpdateController
+    from kvtui.controllers.provisioner import ProvisionerController
+    from kvtui.controllers.standins.binder import BinderController
+    from kvtui.controllers.standins.bootstrap import BootstrapController
+    from kvtui.controllers.standins.disruption import DisruptionController
+    from kvtui.controllers.standins.nodelifecycle import NodeLifecycleController
+
+    known: set[MakeController] = {*runner.CONTROLLERS, *runner.STANDINS}
+    wanted: tuple[MakeController, ...] = (
+        BootstrapController,
+        DataVolumeController,
+        ProvisionerController,
+        BinderController,
+        MigrationController,
+        EvacuationController,
+        WorkloadUpdateController,
+        DisruptionController,
+        NodeLifecycleController,
+    )
+    return [make for make in wanted if make not in known]
