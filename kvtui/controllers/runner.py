@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from kvtui.client.rest import Client
 from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
 from kvtui.controllers.kubevirt import KubeVirtController
+from kvtui.controllers.metrics.collector import MetricsController
 from kvtui.controllers.metrics.endpoint import serve_metrics
 from kvtui.controllers.migration.controller import MigrationController
 from kvtui.controllers.migration.evacuation import EvacuationController
@@ -32,6 +33,7 @@ CONTROLLERS: tuple[MakeController, ...] = (
     NodeController,
     ReplicaSetController,
     PoolController,
+    MetricsController,
 )
 STANDINS: tuple[MakeController, ...] = (
     SchedulerController,
