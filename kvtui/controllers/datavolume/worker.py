@@ -28,6 +28,8 @@ from kvtui.controllers.datavolume import names
 from kvtui.controllers.datavolume.claim import requested
 
 SUPPORTED = ("http", "registry", "s3", "blank", "pvc")
+IMAGE = "kvtui/importer"
+"""No such image exists: the agent knows what the container stands for."""
 _REQUESTS = {"cpu": "100m", "memory": "60M"}
 _LIMITS = {"cpu": "750m", "memory": "600M"}
 
@@ -125,7 +127,11 @@ def render(dv: DataVolume, claim: PersistentVolumeClaim, job: Job, *, node: str 
         ),
         spec=PodSpec(
             containers=[
-                Container(name=CONTAINER, resources=ContainerResources(requests=dict(_REQUESTS), limits=dict(_LIMITS)))
+                Container(
+                    name=CONTAINER,
+                    image=IMAGE,
+                    resources=ContainerResources(requests=dict(_REQUESTS), limits=dict(_LIMITS)),
+                )
             ],
             volumes=volumes,
             node_selector=selector,
