@@ -49,26 +49,10 @@ class Rule:
     optional_old: bool
 
 
-def any_rules(node: Node) -> bool:
-    """Whether the schema has rules anywhere."""
-    return any(True for _ in _with_rules(node, set()))
-
-
-def _with_rules(node: Node, seen: set[int]) -> Iterator[Node]:
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if node.raw.get(RULES):
-        yield node
-    for child in (*node.properties.values(), node.additional, node.items):
-        if child is not None:
-            yield from _with_rules(child, seen)
-
-
 def compile_problems(node: Node, path: str) -> Causes:
     """What is wrong with the rules of a schema: for the definition's validation."""
     causes: Causes = []
-    for where, inner in _places(node, path, set()):
+    for where, inner in _places(node, path):
         for index, raw in enumerate(inner.raw.get(RULES) or ()):
             at = f"{where}.{RULES}[{index}]"
             rule = raw.get("rule") or ""
@@ -122,18 +106,17 @@ def _leads_somewhere(path: str, node: Node | None) -> bool:
     return node is not None
 
 
-def _places(node: Node, path: str, above: set[int]) -> Iterator[tuple[str, Node]]:
-    if id(node) in above:
+def _places(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    if not node.cel_below:
         return
-    above = above | {id(node)}
     if node.raw.get(RULES):
         yield path, node
     for name, child in node.properties.items():
-        yield from _places(child, f"{path}.properties[{name}]", above)
+        yield from _places(child, f"{path}.properties[{name}]")
     if node.additional is not None:
-        yield from _places(node.additional, f"{path}.additionalProperties", above)
+        yield from _places(node.additional, f"{path}.additionalProperties")
     if node.items is not None:
-        yield from _places(node.items, f"{path}.items", above)
+        yield from _places(node.items, f"{path}.items")
 
 
 def evaluate(obj: Any, old: Any, node: Node) -> Causes:
@@ -144,7 +127,7 @@ def evaluate(obj: Any, old: Any, node: Node) -> Causes:
 
 
 def _walk(value: Any, old: Any, node: Node, path: str, causes: Causes) -> None:
-    if value is None:
+    if value is None or not node.cel_below:
         return
     if node.raw.get(RULES):
         unchanged = old is not _ABSENT and same(value, old)

@@ -41,6 +41,10 @@ class Node:
     raw: Openapi = field(default_factory=dict)
     defaults_below: bool = False
     """Some node below has a default."""
+    keyed_below: bool = False
+    """This or some node below is a set or a keyed list."""
+    cel_below: bool = False
+    """This or some node below has CEL rules."""
     rules: Any = None
     """Value validation, prepared on first use (schema/values.py)."""
     cel_rules: Any = None
@@ -89,11 +93,10 @@ def _compile(openapi: Openapi, done: dict[int, Node]) -> Node:
     if isinstance(items, dict):
         node.items = _compile(items, done)
     _merge_rules(node, openapi)
-    node.defaults_below = any(
-        child.has_default or child.defaults_below
-        for child in (*node.properties.values(), node.additional, node.items)
-        if child is not None
-    )
+    children = [c for c in (*node.properties.values(), node.additional, node.items) if c is not None]
+    node.defaults_below = any(child.has_default or child.defaults_below for child in children)
+    node.keyed_below = node.list_type in ("set", "map") or any(child.keyed_below for child in children)
+    node.cel_below = bool(openapi.get("x-kubernetes-validations")) or any(child.cel_below for child in children)
     return node
 
 

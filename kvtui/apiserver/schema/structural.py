@@ -35,7 +35,6 @@ class Schema:
         self.openapi = openapi
         self.node: Node = compile_schema(openapi)
         """For patches and field ownership."""
-        self._has_rules = cel.any_rules(self.node)
 
     def prune(self, obj: Object) -> list[str]:
         """Drops what the schema does not know, in place; answers the paths of what was dropped."""
@@ -56,7 +55,7 @@ class Schema:
         causes = list(dict.fromkeys(causes))
         if old is not None and causes:
             causes = [cause for cause in causes if not _unchanged(cause, obj, old, self.node)]
-        if not self._has_rules:
+        if not self.node.cel_below:
             return causes
         if any(cause.reason in _BLOCKING for cause in causes):
             return [*causes, Cause("FieldValueInvalid", _UNCHECKED, "<nil>")]
@@ -129,6 +128,8 @@ def _default(value: Any, node: Node) -> None:
 
 def _check_lists(value: Any, node: Node, path: str, causes: Causes) -> None:
     """Sets and keyed lists have no item twice."""
+    if not node.keyed_below:
+        return
     if isinstance(value, dict):
         for key, child in value.items():
             inner = node.properties.get(key) or node.additional
