@@ -74,8 +74,8 @@ ROWS: list[tuple[str, Object, int, str]] = [
         clone(annotationFilters=["a!b"]),
         422,
         (
-            "spec.annotations filter a!b is invalid: cannot contain a negation character (!); FilterRules: NegationChar "
-            "can be only used at the beginning of the filter"
+            "spec.annotations filter a!b is invalid: cannot contain a negation character (!); FilterRules: "
+            "NegationChar can be only used at the beginning of the filter"
         ),
     ),
     (

@@ -6,8 +6,8 @@ Source: control plane facts 6.1; k8s.io/apimachinery/pkg/api/errors with kubevir
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from kvtui.api.meta import Status, StatusCause, StatusDetails
 from kvtui.errors import ApiError, Cause, Conflict, KvtuiError
 
 GROUP = "kubevirt.io"
@@ -32,15 +32,28 @@ class Refused(KvtuiError):
         self.causes = tuple(causes)
 
     @property
-    def status(self) -> Status:
-        details = None
-        if self.kind or self.causes:
-            causes = [
-                StatusCause(reason=cause.reason, message=cause.message, field=cause.field) for cause in self.causes
-            ]
-            group = GROUP if self.kind else ""
-            details = StatusDetails(name=self.name, group=group, kind=self.kind, causes=causes)
-        return Status(status="Failure", message=str(self), reason=self.reason, details=details, code=self.code)
+    def status(self) -> dict[str, Any]:
+        """As JSON, with its kind and version, which every client looks for."""
+        details: dict[str, Any] = {}
+        if self.kind:
+            details = {"name": self.name, "group": GROUP, "kind": self.kind}
+        if self.causes:
+            details["causes"] = [_cause(cause) for cause in self.causes]
+        body: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": str(self),
+            "reason": self.reason,
+            "code": self.code,
+        }
+        return body | ({"details": details} if details else {})
+
+
+def _cause(cause: Cause) -> dict[str, str]:
+    words = {"reason": cause.reason, "message": cause.message, "field": cause.field}
+    return {name: text for name, text in words.items() if text}
 
 
 class PlainRefusal(KvtuiError):

@@ -1,0 +1,65 @@
+"""Puts virt-api together around a client: its admission and its subresources."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.client.rest import Client, Patch
+from kvtui.errors import InvalidObject
+from kvtui.virtapi.admission.view import Reader
+from kvtui.virtapi.readers import ClientReader
+from kvtui.virtapi.review import VirtAdmission
+from kvtui.virtapi.subresources.agents import Agents
+from kvtui.virtapi.subresources.context import Context
+from kvtui.virtapi.subresources.service import Subresources
+
+KEY_BITS = 2048
+
+
+def admission(client: Client, reader: Reader | None = None) -> VirtAdmission:
+    """`reader` answers lookups from nearer than the client; the client marks instances that have to move."""
+
+    async def patch_vmi(namespace: str, name: str, patch: list[dict[str, Any]], dry_run: bool) -> None:
+        await client.patch(VirtualMachineInstance, (namespace, name), patch, how=Patch.JSON, dry_run=dry_run)
+
+    return VirtAdmission(reader or ClientReader(client), patch_vmi=patch_vmi)
+
+
+def subresources(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> Subresources:
+    """`tls` reaches agents, see `agent_tls`; `upload_key` signs upload tokens, see `load_upload_key`."""
+    return Subresources(Context(client, Agents(client, tls)), upload_key)
+
+
+def agent_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """For connections to agents: their authority, and the certificate that they let in."""
+    context = ssl.create_default_context(cafile=str(authority))
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def load_upload_key(path: Path) -> rsa.RSAPrivateKey:
+    """The key in this file, which is made (mode 0600) when there is none. Raises InvalidObject, OSError."""
+    if not path.exists():
+        key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+        text = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        temporary = path.with_name(path.name + ".new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(text)
+        temporary.replace(path)
+        return key
+    try:
+        found = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except ValueError as error:
+        raise InvalidObject(f"{path} holds no key: {error}") from error
+    if not isinstance(found, rsa.RSAPrivateKey):
+        raise InvalidObject(f"{path} holds no RSA key")
+    return found
