@@ -41,6 +41,7 @@ from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.quota import Quota
 from kvtui.apiserver.protection import VolumeProtection
+from kvtui.apiserver.quotas import QuotaStatus
 from kvtui.apiserver.resources import Resources
 from kvtui.apiserver.store import HistoryLimits, Store
 from kvtui.apiserver.upkeep import Upkeep
@@ -166,6 +167,7 @@ class ApiServer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
             tasks.create_task(VolumeProtection(objects).run(), name="volume protection")
+            tasks.create_task(QuotaStatus(objects).run(), name="quota status")
             tasks.create_task(RoleAggregation(objects).run(), name="role aggregation")
             tasks.create_task(namespaces.run(), name="namespace lifecycle")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")

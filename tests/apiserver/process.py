@@ -1,4 +1,4 @@
-"""A server in a process of its own, which may be killed: `python -m tests.apiserver.process DIR PORT`."""
+"""A server in a process of its own, which may be killed: `python -m tests.apiserver.process DIR PORT [HISTORY]`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from kvtui.settings import ApiServerSettings
 
 def main() -> None:
     directory, port = Path(sys.argv[1]), int(sys.argv[2])
+    history = float(sys.argv[3]) if len(sys.argv) > 3 else 600.0
     settings = ApiServerSettings(
-        directory=directory / "apiserver", pki=directory / "pki", port=port, install_crds=False, history_seconds=2.0
+        directory=directory / "apiserver", pki=directory / "pki", port=port, install_crds=False, history_seconds=history
     )
     asyncio.run(serve(settings))
 

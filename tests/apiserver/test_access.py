@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.apiserver.api import CONFIG_MAPS, Api, config_map
+from tests.apiserver.test_deletion import until
 from tests.fakes.cluster import RunningServer, running_server
 
 ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles"
@@ -258,3 +259,5 @@ async def test_quota_limits_what_a_namespace_holds(api: Api) -> None:
         'configmaps "b" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=2, '
         "limited: configmaps=2"
     )
+    used = await until(api, f"{quotas}/q", lambda a: "used" in a.body.get("status", {}))
+    assert used.body["status"] == {"hard": {"configmaps": "2"}, "used": {"configmaps": "2"}}

@@ -55,6 +55,7 @@ class Engine:
             "tests.apiserver.process",
             str(self.directory),
             str(self.port),
+            "2.0",
             stdout=asyncio.subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
         )

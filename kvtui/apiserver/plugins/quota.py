@@ -92,8 +92,8 @@ class Quota(Plugin):
             return ",".join(f"{name}={value(name)}" for name in sorted(over))
 
         name = request.name or str((request.object or {}).get("metadata", {}).get("generateName", ""))
-        requested, limited = listed(lambda n: _shown(wanted[n])), listed(lambda n: str(hard[n]))
-        present = listed(lambda n: _shown(used.get(n, Fraction(0))))
+        requested, limited = listed(lambda n: shown(wanted[n])), listed(lambda n: str(hard[n]))
+        present = listed(lambda n: shown(used.get(n, Fraction(0))))
         return Denied(
             f'{request.resource} "{name}" is forbidden: exceeded quota: {quota}, requested: {requested}, '
             f"used: {present}, limited: {limited}"
@@ -107,7 +107,10 @@ def _amount(value: object) -> Fraction:
         return Fraction(0)
 
 
-def _shown(value: Fraction) -> str:
+def shown(value: Fraction | None) -> str:
+    """An amount as a quantity."""
+    if value is None:
+        return "0"
     return str(value.numerator) if value.denominator == 1 else f"{int(value * 1000)}m"
 
 
