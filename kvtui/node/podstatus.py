@@ -133,19 +133,19 @@ def _changed(
     if ips and [ip.ip for ip in pod.status.pod_ips] != list(ips):
         status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
     if pod.spec.containers and not _same_state(pod, container):
+        common = {
+            "imageID": image_id,
+            "containerID": f"kvtui://{pod.metadata.uid}" if phase != "Pending" else "",
+            "ready": ready,
+            "started": ready,
+            "restartCount": 0,
+            "state": {"waiting": None, "running": None, "terminated": None} | container,
+        }
         first = pod.spec.containers[0]
-        status["containerStatuses"] = [
-            {
-                "name": first.name,
-                "image": first.image,
-                "imageID": image_id,
-                "containerID": f"kvtui://{pod.metadata.uid}" if phase != "Pending" else "",
-                "ready": ready,
-                "started": ready,
-                "restartCount": 0,
-                "state": {"waiting": None, "running": None, "terminated": None} | container,
-            }
-        ]
+        status["containerStatuses"] = [{"name": first.name, "image": first.image, **common}]
+        # What a sidecar does upstream (tailing the console, say) the agent does, so it fares as the launcher does.
+        if sidecars := [c for c in pod.spec.init_containers if c.restart_policy == "Always"]:
+            status["initContainerStatuses"] = [{"name": c.name, "image": c.image, **common} for c in sidecars]
     return {"status": status} if status else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
@@ -12,6 +12,7 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import Resource
 from kvtui.api.wire import ObjectKey, evolve
+from kvtui.client.rest import Patch
 from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.launcher.volumes import claim_of
@@ -24,6 +25,7 @@ from kvtui.controllers.virtualmachineinstance.plan import (
     CreateClaim,
     CreatePod,
     DeletePod,
+    OpenGate,
     PlaceClaim,
     Situation,
     Step,
@@ -201,6 +203,8 @@ class VirtualMachineInstanceController:
             case PlaceClaim(claim, node):
                 body = {"metadata": {"annotations": {names.SELECTED_NODE: node}}}
                 await self._ignore_gone(PersistentVolumeClaim, claim.key, body)
+            case OpenGate(pod, condition):
+                await self._open_gate(pod, condition)
             case AnnotatePod(pod, annotations):
                 await self._ignore_gone(Pod, pod.key, {"metadata": {"annotations": dict(annotations)}})
         return None
@@ -208,6 +212,14 @@ class VirtualMachineInstanceController:
     async def _ignore_gone(self, type_: type[Resource], key: ObjectKey, body: object) -> None:
         try:
             await self.context.client.patch(type_, key, body)
+        except NotFound:
+            return
+
+    async def _open_gate(self, pod: Pod, condition: Mapping[str, str]) -> None:
+        # Conditions merge by type, so those of the agent stay.
+        body = {"status": {"conditions": [dict(condition)]}}
+        try:
+            await self.context.client.patch(Pod, pod.key, body, how=Patch.STRATEGIC, subresource="status")
         except NotFound:
             return
 

@@ -12,8 +12,9 @@ from datetime import datetime
 from kvtui.api.core.pod import Pod, PodVolume
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.times import to_time
 from kvtui.api.wire import evolve
-from kvtui.controllers import names
+from kvtui.controllers import conditions, names
 from kvtui.controllers.launcher.render import Surroundings, Unrenderable, render
 from kvtui.controllers.virtualmachineinstance import backendstorage, pods, volumes
 from kvtui.controllers.virtualmachineinstance.volumes import Claims, DataVolumes, Readiness
@@ -91,7 +92,15 @@ class AnnotatePod:
     annotations: Mapping[str, str | None]
 
 
-Step = CreatePod | DeletePod | CreateClaim | PlaceClaim | AnnotatePod
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    """Sets the readiness gate of a launcher: True unless the guest is paused."""
+
+    pod: Pod
+    condition: Mapping[str, str]
+
+
+Step = CreatePod | DeletePod | CreateClaim | PlaceClaim | AnnotatePod | OpenGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +195,27 @@ def _keep_launcher(at: Situation, launcher: Pod) -> tuple[Step, ...]:
         ]
     if wanted := dynamic_annotations(at.vmi, launcher):
         steps.append(AnnotatePod(launcher, wanted))
+    steps += [OpenGate(pod, gate) for pod in at.pods if (gate := unpaused_gate(at.vmi, pod, at.now)) is not None]
     return tuple(steps)
+
+
+def unpaused_gate(vmi: VirtualMachineInstance, pod: Pod, now: datetime) -> dict[str, str] | None:
+    """The condition that the launcher's readiness gate should get; None when it is right or there is no gate.
+
+    Source: kubevirt pkg/virt-controller/watch/vmi (syncReadyConditionFromPod, pod readiness gate); facts 4.1.
+    """
+    if all(gate.condition_type != names.UNPAUSED_GATE for gate in pod.spec.readiness_gates):
+        return None
+    paused = conditions.is_true(vmi.status.conditions, "Paused")
+    present = conditions.status_of(pod.status.conditions, names.UNPAUSED_GATE)
+    if present == ("False" if paused else "True"):
+        return None
+    gate = {"type": names.UNPAUSED_GATE, "status": "False" if paused else "True", "lastTransitionTime": to_time(now)}
+    if paused:
+        gate["reason"] = "Paused"
+    elif present:
+        gate["reason"] = "NotPaused"
+    return gate
 
 
 def dynamic_annotations(vmi: VirtualMachineInstance, launcher: Pod) -> dict[str, str | None]:
