@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kvtui.api.meta import Resource
-from kvtui.client.kubeconfig import load
+from kvtui.apiserver.extension import Extension
+from kvtui.client.kubeconfig import Endpoint, load
 from kvtui.client.rest import Client
 from kvtui.controllers.context import ControllerContext, MakeController
 from kvtui.controllers.runner import run_with
 from kvtui.settings import ControllerSettings, ControlLoopSettings
-from kvtui.virtapi.admission.view import Right
-from kvtui.virtapi.readers import ClientReader
-from kvtui.virtapi.review import VirtAdmission
+from kvtui.virtapi import wiring
 from tests.fakes.cluster import RunningServer, running_server
 
 R = TypeVar("R", bound=Resource)
@@ -30,31 +32,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+VIRT_API = "system:serviceaccount:kubevirt:kubevirt-apiserver"
 CONTROLLERS = "system:serviceaccount:kubevirt:kubevirt-controller"
 """Who the controllers are: admission lets only KubeVirt's own accounts change instances."""
-
-
-class LateReader:
-    """Serves admission's look-ups through the very server that asks, once it is up."""
-
-    def __init__(self) -> None:
-        self.client: Client | None = None
-
-    def _reader(self) -> ClientReader:
-        assert self.client is not None
-        return ClientReader(self.client)
-
-    async def find(self, type_: type[Any], namespace: str, name: str) -> Any | None:
-        return await self._reader().find(type_, namespace, name) if self.client else None
-
-    async def all(self, type_: type[Any], namespace: str) -> Sequence[Any]:
-        return await self._reader().all(type_, namespace) if self.client else []
-
-    async def find_other(self, api_version: str, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
-        return await self._reader().find_other(api_version, kind, namespace, name)
-
-    async def may(self, right: Right) -> bool:
-        return True
 
 
 @dataclass(slots=True)
@@ -96,12 +76,20 @@ async def control_plane(
     **server_options: Any,
 ) -> AsyncIterator[Plane]:
     """Runs until the block ends; failures of the controllers fail the test."""
-    reader = LateReader()
+    # The server needs virt-api at once, and virt-api needs a client of that server: its address comes later.
+    late = Client(Endpoint(server="https://127.0.0.1:1"))
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    served = wiring.subresources(late, ssl.create_default_context(), key)
     async with contextlib.AsyncExitStack() as stack:
-        admission = VirtAdmission(reader)
-        server = await stack.enter_async_context(running_server(directory, admission=(admission,), **server_options))
+        stack.push_async_callback(late.close)
+        server = await stack.enter_async_context(
+            running_server(
+                directory, admission=(wiring.admission(late),), extensions=(cast(Extension, served),), **server_options
+            )
+        )
+        account = server.kubeconfig_for(VIRT_API, ["system:masters"])
+        late.endpoint = await load(account)
         client = await stack.enter_async_context(Client(await load(server.kubeconfig)))
-        reader.client = client
         account = server.kubeconfig_for(CONTROLLERS, ["system:masters"])
         own = await stack.enter_async_context(Client(await load(account)))
         context = ControllerContext.of(own, settings, now)

@@ -1,0 +1,290 @@
+"""VMs on a real API server with all controllers; the node's part is played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+from kvtui.api.core.config import ControllerRevision, Event
+from kvtui.api.core.node import Node
+from kvtui.api.core.pod import Pod
+from kvtui.api.core.storage import PersistentVolumeClaim
+from kvtui.api.kubevirt.config import KubeVirt
+from kvtui.api.kubevirt.instancetype import VirtualMachineClusterInstancetype, VirtualMachinePreference
+from kvtui.api.kubevirt.pool import VirtualMachinePool
+from kvtui.api.kubevirt.replicaset import VirtualMachineInstanceReplicaSet
+from kvtui.api.kubevirt.vm import VirtualMachine
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import Resource
+from kvtui.api.wire import from_wire
+from kvtui.controllers import conditions
+from tests.controllers.builders import guest, merged
+from tests.controllers.engine import player
+from tests.controllers.engine.player import NAMESPACE
+from tests.controllers.plane import Plane, control_plane
+
+WEB = (NAMESPACE, "web")
+
+
+def manifest(name: str = "web", **over: Any) -> VirtualMachine:
+    spec = guest()
+    spec["domain"]["cpu"].pop("maxSockets")
+    spec["domain"]["memory"].pop("maxGuest")
+    base: dict[str, Any] = {
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {"labels": {"app": name}}, "spec": spec}},
+    }
+    return from_wire(merged(base, over), VirtualMachine)
+
+
+def is_(word: str) -> Any:
+    return lambda vm: vm is not None and vm.status.printable_status == word
+
+
+def gone(obj: Resource | None) -> bool:
+    return obj is None
+
+
+async def reasons(plane: Plane, name: str) -> set[tuple[str, str]]:
+    await plane.context.recorders.wait_written()
+    events = (await plane.client.list(Event, NAMESPACE)).items
+    return {(e.involved_object.kind, e.reason) for e in events if e.involved_object.name == name}
+
+
+async def test_a_vm_runs_stops_and_goes(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        await plane.client.create(manifest())
+        vmi = await player.boot(plane, "web")
+        running = await plane.until(VirtualMachine, WEB, is_("Running"))
+        assert running is not None
+        assert running.status.ready
+        await plane.client.patch(VirtualMachine, WEB, {"spec": {"runStrategy": "Halted"}})
+        await plane.until(VirtualMachine, WEB, is_("Stopping"))
+        pod = await plane.client.list(Pod, NAMESPACE)
+        await player.set_vmi(plane, "web", phase="Succeeded")
+        for found in pod.items:
+            await player.set_pod(plane, found, "Succeeded", ready=False)
+            await plane.client.delete(Pod, found.key, grace=0)
+        await plane.until(VirtualMachineInstance, WEB, gone)
+        await plane.until(VirtualMachine, WEB, is_("Stopped"))
+        await plane.client.delete(VirtualMachine, WEB)
+        await plane.until(VirtualMachine, WEB, gone)
+        assert vmi.metadata.uid
+        assert await reasons(plane, "web") == {
+            ("VirtualMachine", "SuccessfulCreate"),
+            ("VirtualMachine", "SuccessfulDelete"),
+            ("VirtualMachineInstance", "SuccessfulCreate"),
+            ("VirtualMachineInstance", "SuccessfulDelete"),
+        }
+
+
+async def test_a_vm_for_which_there_is_no_room_says_so_and_starts_when_there_is(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        await plane.client.create(manifest(spec={"template": {"spec": {"nodeSelector": {"disk": "fast"}}}}))
+        stuck = await plane.until(VirtualMachine, WEB, is_("ErrorUnschedulable"))
+        assert stuck is not None
+        found = conditions.find(stuck.status.conditions, "PodScheduled")
+        assert found is not None
+        assert (found.message or "").startswith(
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        )
+        await plane.client.patch(Node, ("", "node-1"), {"metadata": {"labels": {"disk": "fast"}}})
+        await plane.until(VirtualMachine, WEB, is_("Starting"))
+
+
+async def test_a_vm_waits_for_its_claim(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        volumes = [{"name": "root", "persistentVolumeClaim": {"claimName": "disk"}}]
+        await plane.client.create(manifest(spec={"template": {"spec": {"volumes": volumes}}}))
+        await plane.until(VirtualMachine, WEB, is_("ErrorPvcNotFound"))
+        assert ("VirtualMachineInstance", "FailedPvcNotFound") in await reasons(plane, "web")
+        claim = {
+            "metadata": {"name": "disk", "namespace": NAMESPACE},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        await plane.client.create(from_wire(claim, PersistentVolumeClaim))
+        await plane.until(
+            VirtualMachine, WEB, lambda v: v is not None and v.status.printable_status != "ErrorPvcNotFound"
+        )
+
+
+async def test_an_instance_without_an_owner_is_adopted_and_a_foreign_one_is_not(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        orphan = from_wire(
+            {"metadata": {"name": "web", "namespace": NAMESPACE}, "spec": guest()}, VirtualMachineInstance
+        )
+        orphan = await plane.client.create(orphan)
+        vm = await plane.client.create(manifest())
+        adopted = await plane.until(
+            VirtualMachineInstance, WEB, lambda v: v is not None and v.metadata.controller is not None
+        )
+        assert adopted is not None
+        assert adopted.metadata.controller is not None
+        assert adopted.metadata.controller.uid == vm.metadata.uid
+        assert adopted.metadata.uid == orphan.metadata.uid
+
+
+async def test_an_instancetype_and_a_preference_make_the_guest_and_are_frozen(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        size = {"metadata": {"name": "big"}, "spec": {"cpu": {"guest": 2}, "memory": {"guest": "2Gi"}}}
+        await plane.client.create(from_wire(size, VirtualMachineClusterInstancetype))
+        taste = {
+            "metadata": {"name": "old", "namespace": NAMESPACE},
+            "spec": {"devices": {"preferredDiskBus": "sata"}, "cpu": {"preferredCPUTopology": "cores"}},
+        }
+        await plane.client.create(from_wire(taste, VirtualMachinePreference))
+        template = {"spec": {"domain": {"devices": {"disks": [{"name": "root", "disk": {}}]}}}}
+        template["spec"]["volumes"] = [{"name": "root", "emptyDisk": {"capacity": "1Gi"}}]  # type: ignore[assignment]
+        machine = {
+            "metadata": {"name": "web", "namespace": NAMESPACE},
+            "spec": {
+                "runStrategy": "Always",
+                "instancetype": {"name": "big"},
+                "preference": {"name": "old", "kind": "VirtualMachinePreference"},
+                "template": template,
+            },
+        }
+        await plane.client.create(from_wire(machine, VirtualMachine))
+        vmi = await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None)
+        assert vmi is not None
+        cpu, memory = vmi.spec.domain.cpu, vmi.spec.domain.memory
+        assert cpu is not None
+        assert memory is not None
+        assert (cpu.cores, cpu.sockets, memory.guest) == (2, 1, "2Gi")
+        assert vmi.spec.domain.devices.disks[0].disk is not None
+        assert vmi.spec.domain.devices.disks[0].disk.bus == "sata"
+        assert vmi.metadata.annotations["kubevirt.io/cluster-instancetype-name"] == "big"
+        assert vmi.metadata.annotations["kubevirt.io/preference-name"] == "old"
+        vm = await plane.until(VirtualMachine, WEB, lambda v: v is not None and v.status.instancetype_ref is not None)
+        assert vm is not None
+        assert vm.status.instancetype_ref is not None
+        ref = vm.status.instancetype_ref.controller_revision_ref
+        assert ref is not None
+        frozen = await plane.client.get(ControllerRevision, (NAMESPACE, ref.name or ""))
+        assert frozen.metadata.labels["instancetype.kubevirt.io/object-name"] == "big"
+        assert frozen.data["spec"]["memory"]["guest"] == "2Gi"
+
+
+async def test_an_instancetype_that_does_not_exist_is_a_failure_until_it_does(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        spec = guest()
+        del spec["domain"]["cpu"], spec["domain"]["memory"]
+        machine = {
+            "metadata": {"name": "web", "namespace": NAMESPACE},
+            "spec": {"runStrategy": "Always", "instancetype": {"name": "later"}, "template": {"spec": spec}},
+        }
+        await plane.client.create(from_wire(machine, VirtualMachine))
+        failed = await plane.until(
+            VirtualMachine, WEB, lambda v: v is not None and conditions.is_true(v.status.conditions, "Failure")
+        )
+        assert failed is not None
+        found = conditions.find(failed.status.conditions, "Failure")
+        assert found is not None
+        assert found.reason == "FailedFindInstancetype"
+        size = {"metadata": {"name": "later"}, "spec": {"cpu": {"guest": 1}, "memory": {"guest": "1Gi"}}}
+        await plane.client.create(from_wire(size, VirtualMachineClusterInstancetype))
+        await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None)
+
+
+async def test_a_replica_set_scales(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        body = {
+            "metadata": {"name": "set", "namespace": NAMESPACE},
+            "spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": {"app": "set"}},
+                "template": {"metadata": {"labels": {"app": "set"}}, "spec": guest()},
+            },
+        }
+        await plane.client.create(from_wire(body, VirtualMachineInstanceReplicaSet))
+        key = (NAMESPACE, "set")
+        three = await plane.until(
+            VirtualMachineInstanceReplicaSet, key, lambda s: s is not None and s.status.replicas == 3
+        )
+        assert three is not None
+        assert three.status.label_selector == "app=set"
+        assert len((await plane.client.list(VirtualMachineInstance, NAMESPACE)).items) == 3
+        await plane.client.patch(VirtualMachineInstanceReplicaSet, key, {"spec": {"replicas": 1}})
+        await plane.until(VirtualMachineInstanceReplicaSet, key, lambda s: s is not None and s.status.replicas == 1)
+
+
+async def test_a_pool_makes_updates_and_deletes_its_vms(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        body = {
+            "metadata": {"name": "pool", "namespace": NAMESPACE},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "pool"}},
+                "virtualMachineTemplate": {
+                    "metadata": {"labels": {"app": "pool"}},
+                    "spec": {
+                        "runStrategy": "Halted",
+                        "template": {"metadata": {"labels": {"app": "pool"}}, "spec": guest()},
+                    },
+                },
+            },
+        }
+        await plane.client.create(from_wire(body, VirtualMachinePool))
+        key = (NAMESPACE, "pool")
+        await plane.until(VirtualMachinePool, key, lambda p: p is not None and p.status.replicas == 2)
+        names = sorted(v.metadata.name for v in (await plane.client.list(VirtualMachine, NAMESPACE)).items)
+        assert names == ["pool-0", "pool-1"]
+        template = {"virtualMachineTemplate": {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7}}}}}
+        await plane.client.patch(VirtualMachinePool, key, {"spec": template})
+        await plane.until(
+            VirtualMachine,
+            (NAMESPACE, "pool-1"),
+            lambda v: v is not None and v.spec.template.spec.termination_grace_period_seconds == 7,
+        )
+        await plane.client.patch(VirtualMachinePool, key, {"spec": {"replicas": 0}})
+        await plane.until(VirtualMachine, (NAMESPACE, "pool-0"), gone)
+        await plane.until(VirtualMachine, (NAMESPACE, "pool-1"), gone)
+        await plane.client.delete(VirtualMachinePool, key)
+        await plane.until(VirtualMachinePool, key, gone)
+
+
+async def test_the_kubevirt_object_becomes_available_and_counts_at_once(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        body = {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {}}
+        with_namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubevirt"}}
+        from kvtui.api.core.config import Namespace
+        from kvtui.errors import AlreadyExists
+
+        try:
+            await plane.client.create(from_wire(with_namespace, Namespace))
+        except AlreadyExists:
+            pass
+        await plane.client.create(from_wire(body, KubeVirt))
+        key = ("kubevirt", "kubevirt")
+        ready = await plane.until(
+            KubeVirt, key, lambda k: k is not None and conditions.is_true(k.status.conditions, "Available")
+        )
+        assert ready is not None
+        assert ready.status.phase == "Deployed"
+        assert not plane.context.config.now.use_emulation
+        configuration = {"developerConfiguration": {"useEmulation": True}}
+        await plane.client.patch(KubeVirt, key, {"spec": {"configuration": configuration}})
+        await plane.client.create(manifest())
+        await player.join(plane, "node-1")
+        vmi = await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None)
+        assert vmi is not None
+        pod = await player.launcher_of(plane, vmi)
+        assert "devices.kubevirt.io/kvm" not in pod.spec.containers[0].resources.requests
+
+
+async def test_metrics_of_a_running_plane(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        await plane.client.create(manifest())
+        await player.boot(plane, "web")
+        await plane.until(VirtualMachine, WEB, is_("Running"))
+        text = plane.context.metrics.text()
+        assert 'kubevirt_vm_info{name="web",namespace="default"' in text
+        assert 'status_group="running"} 1' in text
+        assert "kubevirt_vmi_phase_transition_time_seconds_bucket" in text
