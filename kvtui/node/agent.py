@@ -38,6 +38,7 @@ from kvtui.node.migration.room import MigrationRoom
 from kvtui.node.migration.source import Source
 from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
+from kvtui.node.plugging import Devices
 from kvtui.node.pods import Pods
 from kvtui.node.registration import Health, Registration
 from kvtui.node.report import Reporter
@@ -141,6 +142,15 @@ class Agent:
             server_tls=server_tls,
         )
         self._migrations = MigrationRoom(source, target)
+        devices = Devices(
+            hypervisor=hypervisor,
+            records=self.records,
+            networks=networks,
+            starter=self._starter,
+            builder=builder,
+            recorder=self.recorder,
+            attachment=lambda namespace, name: self._pods.attachment(namespace, name),
+        )
         reporter = Reporter(
             node=settings.node,
             hypervisor=hypervisor,
@@ -149,6 +159,7 @@ class Agent:
             consoles=self.consoles,
             agents=self._guest_agents,
             traits=self.traits,
+            plugging=devices,
             migrations=self._migrations,
             forget=self._forget,
         )

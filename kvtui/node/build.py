@@ -23,7 +23,7 @@ from kvtui.domainxml.ports import placeholder_count
 from kvtui.node import owner
 from kvtui.node.capabilities import GO_ARCH, Guests, Host
 from kvtui.node.hypervisor import Owner
-from kvtui.node.network.types import PodNetwork
+from kvtui.node.network.types import Nic, PodNetwork
 from kvtui.node.volumes.room import Prepared
 
 
@@ -66,6 +66,10 @@ class Builder:
         self._configuration = configuration
         self._allow_emulation = allow_emulation
 
+    @property
+    def vhost_net(self) -> bool:
+        return self._node().vhost_net
+
     def context(self, prepared: Prepared, sizes: Mapping[str, BlockSizes] | None = None) -> Context:
         """The surroundings of a conversion."""
         node, configuration = self._node(), self._configuration()
@@ -105,7 +109,11 @@ def attachments(network: PodNetwork | None) -> dict[str, Attachment]:
     """How each interface reaches its network."""
     if network is None:
         return {}
-    return {n.name: Bridged(bridge=n.bridge, device=n.tap, mac=n.mac, mtu=n.mtu) for n in network.nics}
+    return {n.name: attachment(n) for n in network.nics}
+
+
+def attachment(nic: Nic) -> Attachment:
+    return Bridged(bridge=nic.bridge, device=nic.tap, mac=nic.mac, mtu=nic.mtu)
 
 
 def disk_facts(domain: Element) -> dict[str, DiskFacts]:

@@ -236,14 +236,23 @@ class Domains:
         now = asyncio.get_running_loop().time()
         if domain.reason is Reason.IOERROR:
             vmi = await self._instances.find(record)
+            wait = self._recovery_pause(record.uid, now)
             if vmi is not None:
                 await self._sync(vmi, record, domain)
-            wait = self._recovery_pause(record.uid, now)
+                if wait == 0:
+                    await self._tell_disk_errors(vmi, record)
             if wait > 0:
                 return Result(requeue_after=wait)
         with contextlib.suppress(NotRunning):
             await self._hypervisor.resume(DomainId(record.domain))
         return Result(requeue_after=0.5 if domain.reason is Reason.IOERROR else 0)
+
+    async def _tell_disk_errors(self, vmi: VirtualMachineInstance, record: Record) -> None:
+        names = {v.target: v.name for v in vmi.status.volume_status if v.target} if vmi.status else {}
+        for error in await self._hypervisor.disk_errors(DomainId(record.domain)):
+            why = "not enough space" if error.no_space else "IO error"
+            name = names.get(error.target, error.target)
+            self._recorder.warning(vmi, "IOerror", f"VM Paused due to {why} at volume: {name}")
 
     def _recovery_pause(self, uid: str, now: float) -> float:
         """Seconds until the next try; 0 allows one now and remembers it."""

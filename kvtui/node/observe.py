@@ -41,6 +41,8 @@ class LiveDomain:
     agent_connected: bool
     memory: int
     """Bytes that the guest has now."""
+    plugged: int
+    """Bytes of pluggable memory that were asked for; -1 without such a device."""
     vcpus: int
     """Plugged now."""
     topology: tuple[int, int, int] | None
@@ -93,6 +95,7 @@ def read(domain: Element) -> LiveDomain:
             for target in domain.findall("devices/channel/target")
         ),
         memory=_bytes(domain.find("currentMemory")) or _bytes(domain.find("memory")),
+        plugged=_plugged(domain),
         vcpus=vcpus,
         topology=_topology(topology),
         serial_socket=serial.get("path", "") if serial is not None else "",
@@ -106,6 +109,11 @@ def _topology(found: Element | None) -> tuple[int, int, int] | None:
         return None
     sockets, cores, threads = (int(found.get(k, "1")) for k in ("sockets", "cores", "threads"))
     return sockets, cores, threads
+
+
+def _plugged(domain: Element) -> int:
+    devices = domain.findall("devices/memory[@model='virtio-mem']")
+    return sum(_bytes(d.find("target/requested")) for d in devices) if devices else -1
 
 
 def _vnc(graphics: Element | None) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from kvtui.api import quantity
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.controlloop.controller import Result
 from kvtui.node import migratable
@@ -25,8 +26,12 @@ log = structlog.get_logger()
 class Plugging(Protocol):
     """Brings the devices of a running domain into step with the spec."""
 
-    async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> bool:
-        """Whether something was changed, so that the description is to be read again."""
+    async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None: ...
+
+
+def _requested(vmi: VirtualMachineInstance, live: LiveDomain) -> int:
+    at_boot = vmi.status.memory.guest_at_boot if vmi.status and vmi.status.memory else None
+    return quantity.value(at_boot) + live.plugged if at_boot and live.plugged >= 0 else 0
 
 
 class Migrations(Protocol):
@@ -100,6 +105,7 @@ class Reporter:
             targets=live.targets,
             sizes=sizes,
             memory=live.memory,
+            requested=_requested(vmi, live),
             topology=live.plugged_topology,
             verdicts=migratable.verdicts(vmi, node=self._node, host_model=bool(self._traits().guests.host_model)),
             migration_method=migratable.method(vmi),

@@ -7,7 +7,7 @@ Source: kubevirt.io/api/core/v1, VirtualMachineInstanceStatus.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,8 @@ class Observation:
     """Bytes of generated images by volume."""
     memory: int = 0
     """Bytes that the guest has now."""
+    requested: int = 0
+    """Bytes that the guest was asked to have, pluggable memory included."""
     topology: tuple[int, int, int] | None = None
     """Sockets, cores, threads that are plugged."""
     verdicts: Sequence[VirtualMachineInstanceCondition] = ()
@@ -93,13 +95,13 @@ def running(vmi: VirtualMachineInstance, seen: Observation, now: str) -> Virtual
     conditions = _paused(status, seen.domain, now)
     conditions = _flag(conditions, AGENT, seen.agent_connected, now)
     conditions = _flag(conditions, "AgentVersionNotSupported", seen.agent_connected and not seen.agent_supported, now)
-    conditions = [c for c in conditions if c.type != SYNCHRONIZED]
+    conditions = [c for c in conditions if c.type != SYNCHRONIZED and not _done(c.type, vmi, seen)]
     for verdict in seen.verdicts:
         conditions = with_condition(conditions, verdict, now)
     changes: dict[str, Any] = {
         "conditions": conditions,
         "interfaces": interfaces(vmi, seen),
-        "volume_status": volume_status(status.volume_status, seen),
+        "volume_status": volume_status(status.volume_status, seen, {v.name for v in vmi.spec.volumes}),
         "fs_freeze_status": "frozen" if seen.frozen else None,
     }
     if seen.machine:
@@ -107,13 +109,27 @@ def running(vmi: VirtualMachineInstance, seen: Observation, now: str) -> Virtual
     if seen.migration_method:
         changes["migration_method"] = seen.migration_method
     if seen.memory:
-        changes["memory"] = evolve(status.memory or MemoryStatus(), guest_current=quantity.binary(seen.memory))
+        memory = evolve(status.memory or MemoryStatus(), guest_current=quantity.binary(seen.memory))
+        if seen.requested:
+            memory = evolve(memory, guest_requested=quantity.binary(seen.requested))
+        changes["memory"] = memory
     if seen.topology is not None:
         sockets, cores, threads = seen.topology
         changes["current_cpu_topology"] = CPUTopology(sockets=sockets, cores=cores, threads=threads)
     if seen.guest_os and seen.guest_os.get("name") != (status.guest_os_info and status.guest_os_info.name):
         changes["guest_os_info"] = VirtualMachineInstanceGuestOSInfo(**seen.guest_os)
     return evolve(status, **changes)
+
+
+def _done(kind: str, vmi: VirtualMachineInstance, seen: Observation) -> bool:
+    """Whether a change that a condition announces has been applied to the running domain."""
+    if kind == "HotVCPUChange" and seen.topology is not None:
+        cpu = vmi.spec.domain.cpu
+        return cpu is not None and seen.topology[0] >= (cpu.sockets or 1)
+    if kind == "HotMemoryChange":
+        memory = vmi.spec.domain.memory
+        return bool(memory and memory.guest and seen.requested == quantity.value(memory.guest))
+    return False
 
 
 def with_phase(
@@ -228,8 +244,11 @@ def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMa
     return result
 
 
-def volume_status(known: Sequence[VolumeStatus], seen: Observation) -> list[VolumeStatus]:
-    """Targets and sizes of the domain's disks in the list that the controller keeps, sorted by name."""
+def volume_status(known: Sequence[VolumeStatus], seen: Observation, wanted: Collection[str]) -> list[VolumeStatus]:
+    """Targets and sizes of the domain's disks in the list that the controller keeps, sorted by name.
+
+    `wanted` are the volumes of the spec.
+    """
     by_name = {v.name: v for v in known}
     for name in seen.targets:
         by_name.setdefault(name, VolumeStatus(name=name))
@@ -241,12 +260,18 @@ def volume_status(known: Sequence[VolumeStatus], seen: Observation) -> list[Volu
         if name in seen.sizes:
             changes["size"] = seen.sizes[name]
         if volume.hotplug_volume is not None:
-            changes |= _hotplug_phase(volume, target)
+            changes |= _hotplug_phase(volume, target, gone=name not in wanted)
         result.append(evolve(volume, **changes))
     return result
 
 
-def _hotplug_phase(volume: VolumeStatus, target: str) -> dict[str, str]:
+def _hotplug_phase(volume: VolumeStatus, target: str, *, gone: bool) -> dict[str, str]:
+    if gone and not target:
+        return {
+            "phase": "UnMountedFromPod",
+            "reason": "VolumeUnMountedFromPod",
+            "message": f"Volume {volume.name} has been unmounted from virt-launcher pod",
+        }
     if target and volume.phase in ("MountedToPod", "AttachedToNode", "Bound", "Pending", "Ready"):
         return {
             "phase": "Ready",

@@ -79,7 +79,7 @@ class ImageCache:
     """The images of a node."""
 
     def __init__(self, directory: Path, puller: ImagePuller, *, limit: int) -> None:
-        self._directory = directory
+        self.directory = directory
         self._puller = puller
         self._limit = limit
         self._locks: dict[str, asyncio.Lock] = {}
@@ -106,7 +106,7 @@ class ImageCache:
                 if policy == NEVER:
                     raise ImageMissing(f"{image} is not on this node and its pull policy is Never")
                 digest = await self._puller.digest(image, credentials)
-            target = self._directory / _name(digest, wanted)
+            target = self.directory / _name(digest, wanted)
             cached = self._read(target)
             if cached is None:
                 if policy == NEVER:
@@ -154,7 +154,7 @@ class ImageCache:
         return CachedImage(meta.digest, tuple(target / f for f in meta.files), meta.format, meta.virtual_size)
 
     def _tag(self, image: str) -> Path:
-        return self._directory / f"tag-{hashlib.sha256(image.encode()).hexdigest()[:24]}"
+        return self.directory / f"tag-{hashlib.sha256(image.encode()).hexdigest()[:24]}"
 
     def _known(self, image: str) -> str:
         try:
@@ -171,7 +171,7 @@ class ImageCache:
     async def sweep(self, used: frozenset[str]) -> None:
         """Removes the images that were used longest ago until the unused ones fit the limit; `used` are digests."""
         kept = 0
-        found = [(p.stat().st_mtime, p) for p in self._directory.glob("i-*") if p.is_dir()]
+        found = [(p.stat().st_mtime, p) for p in self.directory.glob("i-*") if p.is_dir()]
         for _, path in sorted(found, reverse=True):
             cached = self._read(path)
             if cached is not None and cached.digest in used:
