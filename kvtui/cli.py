@@ -10,8 +10,10 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from kvtui import __version__
+from kvtui.commands import quick
 from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.errors import KvtuiError
 
@@ -53,10 +55,19 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in LAZY:
             return None
+        if cmd_name != "run":
+            quick.import_aiohttp()
         module, _, attribute = LAZY[cmd_name][0].partition(":")
         found = getattr(importlib.import_module(module), attribute)
         assert isinstance(found, click.Command)
         return found
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table, so that no command is imported for its help."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        shown = [(name, text) for name, (_, text) in LAZY.items() if text and name.startswith(incomplete)]
+        return [CompletionItem(name, help=text) for name, text in shown]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -13,22 +13,31 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import aiohttp
 import msgspec
 
 from kvtui.api.meta import DeleteOptions, ListMeta, Preconditions, Resource, Status
-from kvtui.api.registry import kind_of
 from kvtui.api.wire import ObjectKey, Wire, evolve, from_json, to_json, to_wire
 from kvtui.client.kubeconfig import Endpoint
 from kvtui.client.status import error_of, from_status
 from kvtui.errors import InvalidObject, NotFound, Unreachable
 from kvtui.settings import ClientSettings
 
+if TYPE_CHECKING:
+    from kvtui.api.registry import Kind
+
 R = TypeVar("R", bound=Resource)
 
 Params = Mapping[str, str | int | None]
+
+
+def kind_of(type_: type[Resource]) -> Kind:
+    """Where a class lives on the wire. The registry imports every kind, which raw requests need not wait for."""
+    from kvtui.api import registry
+
+    return registry.kind_of(type_)
 
 
 class Patch(enum.StrEnum):

@@ -11,13 +11,14 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kvtui.client import kubeconfig
-from kvtui.client.rest import Client
 from kvtui.errors import Usage
+
+if TYPE_CHECKING:
+    from kvtui.client.rest import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -45,6 +46,8 @@ def kubeconfig_path(options: dict[str, Any]) -> Path | None:
         return path
     if os.environ.get("KUBECONFIG"):
         return None
+    from kvtui.client import kubeconfig
+
     local = default_data_directory() / "kubeconfig"
     default = kubeconfig.default_path()
     if options.get("context") and default.exists():
@@ -59,11 +62,23 @@ def _readable(path: Path) -> bool:
         return False
 
 
+def _namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from kvtui.commands import complete
+
+    return complete.namespaces(ctx, param, incomplete)
+
+
+def _contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from kvtui.commands import complete
+
+    return complete.contexts(ctx, param, incomplete)
+
+
 def server_options(function: F) -> F:
     """--context, --kubeconfig, --data and -n, also behind the verb, as kubectl takes them."""
     for option in (
-        click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in."),
-        click.option("--context", metavar="NAME", help="Context of the kubeconfig to use."),
+        click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in.", shell_complete=_namespaces),
+        click.option("--context", metavar="NAME", help="Context of the kubeconfig to use.", shell_complete=_contexts),
         click.option("--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="The kubeconfig to read."),
         click.option("--data", metavar="DIR", type=click.Path(file_okay=False), help="Data directory of an engine."),
     ):
@@ -80,6 +95,9 @@ def merged(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def connected(options: dict[str, Any]) -> AsyncIterator[tuple[Client, str]]:
     """A client and the namespace to work in."""
+    from kvtui.client import kubeconfig
+    from kvtui.client.rest import Client
+
     endpoint = await kubeconfig.load(kubeconfig_path(options), context=options.get("context"))
     async with Client(endpoint) as client:
         yield client, options.get("namespace") or endpoint.namespace

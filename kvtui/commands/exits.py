@@ -59,8 +59,9 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.FAILED
 
 
-def report(error: KvtuiError) -> None:
+def report(error: KvtuiError | TimeoutError) -> None:
     """The error and what can be done about it, on stderr."""
     click.echo(f"error: {error}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+    hint = error.hint if isinstance(error, KvtuiError) else ""
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
