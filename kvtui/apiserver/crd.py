@@ -39,7 +39,7 @@ _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 
 def default(crd: Object) -> None:
     """Fills in what a definition may leave out, in place."""
-    spec = crd.setdefault("spec", {})
+    spec = crd["spec"] = _without_nulls(crd.get("spec") or {})
     names = spec.setdefault("names", {})
     kind = names.get("kind") or ""
     if kind and not names.get("singular"):
@@ -49,6 +49,19 @@ def default(crd: Object) -> None:
     conversion = spec.setdefault("conversion", {})
     if not conversion.get("strategy"):
         conversion["strategy"] = "None"
+
+
+def _without_nulls(value: Any) -> Any:
+    """Nulls stand for absent values, also in schemas, but not in the defaults and enums there."""
+    if isinstance(value, dict):
+        return {
+            k: structure.normalized(v) if k == "openAPIV3Schema" else _without_nulls(v)
+            for k, v in value.items()
+            if v is not None
+        }
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value if v is not None]
+    return value
 
 
 def validate(crd: Object, old: Object | None = None) -> Causes:
@@ -129,7 +142,7 @@ def _is_label(text: str) -> bool:
 
 
 def _check_versions(versions: list[Object], causes: Causes) -> None:
-    stored = [version["name"] for version in versions if version.get("storage")]
+    stored = [version.get("name") for version in versions if version.get("storage")]
     shown = [
         {"name": v.get("name", ""), "served": bool(v.get("served")), "storage": bool(v.get("storage"))}
         for v in versions

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -343,3 +344,29 @@ def test_sets_of_fields_behave_like_sets_of_paths(left: field_set.FieldSet, righ
     assert members(field_set.union(left, right)) == a | b
     assert members(field_set.difference(left, right)) == a - b
     assert members(field_set.intersection(left, right)) == a & b
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["x", "y"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["spec", "ports", "port", "users", "labels", "open", "managedFields", "name"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), ANYTHING, ANYTHING), max_size=3))
+def test_any_objects_are_tracked_and_applied_or_refused(steps: list[tuple[bool, Any, Any]]) -> None:
+    obj: Object | None = None
+    for apply_it, spec, labels in steps:
+        new = {**widget(), "spec": spec, "metadata": {"name": "w", "labels": labels}}
+        if not apply_it:
+            obj = track_update(obj, new, "a", "Update", SCHEMA, V1, NOW)
+            continue
+        with suppress(PatchError):
+            obj = apply(obj, new, "b", True, SCHEMA, V1, NOW)

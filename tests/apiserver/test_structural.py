@@ -546,3 +546,52 @@ def test_deletion_is_told_in_conditions_and_ends_without_the_finalizer() -> None
     done = crd.terminated(running, "t4")
     assert crd.condition(done, "Terminating") == "False"
     assert done["metadata"]["finalizers"] == []
+
+
+SCHEMA_WORDS = [
+    "type",
+    "properties",
+    "items",
+    "default",
+    "enum",
+    "pattern",
+    "required",
+    "allOf",
+    "not",
+    "additionalProperties",
+    "nullable",
+    "format",
+    "minimum",
+    "maxLength",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-validations",
+    "rule",
+]
+SCHEMAS = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["object", "array", "string", "map", "(", "self"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*SCHEMA_WORDS, "a", "b"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(SCHEMAS, JSON)
+def test_any_schema_is_refused_or_works(schema: Any, value: Any) -> None:
+    made = definition()
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["a"] = schema
+    table = builtin.node("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    assert table is not None
+    if misfit(made, table, "CustomResourceDefinition", "apiextensions.k8s.io/v1"):
+        return
+    crd.default(made)
+    crd.warnings(made)
+    if crd.validate(made):
+        return
+    accepted = Schema(made["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    obj = {"a": value}
+    accepted.prune(obj)
+    accepted.default(obj)
+    accepted.validate(obj)
+    accepted.validate(obj, {"a": None})

@@ -131,7 +131,10 @@ def _compare(old: Any, new: Any, node: Node) -> Difference | None:
         return None
     pairs = _pairs(old, new, node)
     if pairs is None:
-        return _leaf(old, new) if _is_leaf(old, node) and _is_leaf(new, node) else _replaced(old, new, node)
+        one_sided = old is _ABSENT or new is _ABSENT
+        if one_sided or (_is_leaf(old, node) and _is_leaf(new, node)):
+            return _leaf(old, new)
+        return _replaced(old, new, node)
     added: FieldSet = {}
     modified: FieldSet = {}
     removed: FieldSet = {}

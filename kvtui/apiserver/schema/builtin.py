@@ -170,25 +170,31 @@ def component_name(name: str) -> str:
 def node(api_version: str, kind: str) -> Node | None:
     """The compiled schema of a kind, or None for a kind that is not in the table."""
     name = type_name(api_version, kind)
-    return compile_schema(openapi(name)) if name else None
+    return node_of(name) if name else None
 
 
-_open: list[str] = []
+@cache
+def node_of(name: str) -> Node:
+    """The compiled schema of a type by its name in the table."""
+    return compile_schema(openapi(name))
+
+
+_making: dict[str, Openapi] = {}
 
 
 @cache
 def openapi(name: str) -> Openapi:
-    """The inlined schema of a type. A type that contains itself is left open at the second level."""
-    _open.append(name)
-    try:
-        type_ = types()[name]
-        return _object(type_, [(f, _value(f)) for f in all_fields(type_)])
-    finally:
-        _open.pop()
+    """The inlined schema of a type. That of a type that contains itself does so too: it cannot be written as JSON."""
+    _making[name] = made = {}
+    type_ = types()[name]
+    made.update(_object(type_, [(f, _value(f)) for f in all_fields(type_)]))
+    del _making[name]
+    return made
 
 
 def _value(field_: Field) -> Openapi:
-    return {**_inline(field_.type), **field_.extensions}
+    inner = _inline(field_.type)
+    return {**inner, **field_.extensions} if field_.extensions else inner
 
 
 @cache
@@ -199,9 +205,7 @@ def _inline(type_: str) -> Openapi:
         return {"type": "object", "additionalProperties": _inline(type_[2:])}
     if type_ in _SCALARS:
         return _SCALARS[type_]
-    if type_ in _open:
-        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return openapi(type_)
+    return _making[type_] if type_ in _making else openapi(type_)
 
 
 def _object(type_: Type, fields: list[tuple[Field, Openapi]]) -> Openapi:

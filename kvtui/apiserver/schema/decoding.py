@@ -12,12 +12,17 @@ from kvtui.apiserver.schema.node import Node
 
 def misfit(value: Any, node: Node, kind: str, api_version: str) -> str:
     """Why a body cannot be decoded into its kind, in the words of a Go decoder, or nothing. For built-in kinds."""
-    found = _misfit(value, node, "")
+    found = misplaced(value, node)
     if not found:
         return ""
     path, sort, wanted = found
     detail = f"json: cannot unmarshal {sort} into Go struct field {kind}.{path} of type {wanted}"
     return f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: {detail}'
+
+
+def misplaced(value: Any, node: Node) -> tuple[str, str, str] | None:
+    """The first value of the wrong sort: its path, its sort, the wanted type."""
+    return _misfit(value, node, "")
 
 
 _GO_TYPES = {"string": "string", "boolean": "bool", "integer": "int64", "number": "float64"}

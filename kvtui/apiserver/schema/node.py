@@ -13,9 +13,9 @@ Openapi = dict[str, Any]
 _MISSING: Any = object()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """One schema. Identity matters: a node is shared by every place where its dict stands."""
+    """One schema. Identity matters: a node is shared by every place where its dict stands, also inside itself."""
 
     type: str = ""
     """object, array, string, integer, number, boolean; empty where anything goes or an int-or-string stands."""

@@ -5,9 +5,11 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
+from typing import Any
 
-from kvtui.apiserver.schema import cel, values
+from kvtui.apiserver.schema import builtin, cel, decoding, values
 from kvtui.apiserver.schema.formats import compile_pattern
 from kvtui.apiserver.schema.node import Openapi, compile_schema
 from kvtui.apiserver.schema.structural import Schema
@@ -33,6 +35,28 @@ _INT_OR_STRING = ([{"type": "integer"}, {"type": "string"}], [{"type": "string"}
 _UNSUPPORTED = ("$ref", "definitions", "dependencies", "patternProperties", "id", "additionalItems")
 
 
+def normalized(schema: Any) -> Openapi:
+    """The schema without nulls, which stand for absent keywords; what is not a schema becomes an empty one."""
+    if not isinstance(schema, dict):
+        return {}
+    result: Openapi = {}
+    for keyword, value in schema.items():
+        if keyword in ("default", "example"):
+            result[keyword] = value
+        elif value is None:
+            continue
+        elif keyword in ("properties", "definitions", "patternProperties"):
+            children = value if isinstance(value, dict) else {}
+            result[keyword] = {name: normalized(child) for name, child in children.items()}
+        elif keyword in ("allOf", "anyOf", "oneOf"):
+            result[keyword] = [normalized(each) for each in value] if isinstance(value, list) else []
+        elif keyword == "not" or (keyword in ("items", "additionalProperties") and not isinstance(value, bool)):
+            result[keyword] = normalized(value)
+        else:
+            result[keyword] = value
+    return result
+
+
 def problems(schema: Openapi, path: str) -> Causes:
     """What is wrong with a version's openAPIV3Schema; CEL rules and defaults are looked at last."""
     causes: Causes = []
@@ -43,11 +67,32 @@ def problems(schema: Openapi, path: str) -> Causes:
             causes.append(required(f"{path}.type", "must not be empty at the root"))
     if schema.get("nullable"):
         causes.append(forbidden_field(f"{path}.nullable", "nullable cannot be true at the root"))
+    shape = builtin.node_of("apiextensions/v1.JSONSchemaProps")
+    for where, inner in _open_schemas(schema, path):
+        misfit = decoding.misplaced(inner, shape)
+        if misfit:
+            return [invalid_value(where, misfit[1], f"{misfit[0]} must be of type {misfit[2]}")]
     _check(schema, path, causes, root=True)
     if causes:
         return causes
     _check_defaults(schema, path, causes)
     return causes + cel.compile_problems(compile_schema(schema), path)
+
+
+def _open_schemas(schema: Openapi, path: str) -> Iterator[tuple[str, Openapi]]:
+    """The schemas that are values of additionalProperties, which may also be a boolean and so were not checked yet."""
+    additional = schema.get("additionalProperties")
+    if isinstance(additional, dict):
+        yield f"{path}.additionalProperties", additional
+        yield from _open_schemas(additional, f"{path}.additionalProperties")
+    for name, child in (schema.get("properties") or {}).items():
+        yield from _open_schemas(child, f"{path}.properties[{name}]")
+    for keyword in ("items", "not"):
+        if isinstance(schema.get(keyword), dict):
+            yield from _open_schemas(schema[keyword], f"{path}.{keyword}")
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        for index, each in enumerate(schema.get(keyword) or ()):
+            yield from _open_schemas(each, f"{path}.{keyword}[{index}]")
 
 
 def _check(schema: Openapi, path: str, causes: Causes, *, root: bool = False) -> None:
