@@ -6,6 +6,7 @@ Source: control plane admission 5.1 (a value that Go cannot decode is a 400), ku
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -197,6 +198,7 @@ def _normal_struct(value: msgspec.Struct) -> msgspec.Struct:
     return msgspec.structs.replace(value, **changes) if changes else value
 
 
+@cache
 def _may_be_absent(type_: type[Wire], name: str) -> bool:
     defaults = {entry.name: entry.default for entry in msgspec.structs.fields(type_)}
     return defaults[name] is None
