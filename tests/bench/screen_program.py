@@ -27,14 +27,17 @@ def many(count: int) -> Iterator[Resource]:
 class Program(CannedApp):
     """Changes a VM when told."""
 
-    async def on_mount(self) -> None:
-        await super().on_mount()
+    changes = 0
+
+    async def on_ready(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.change_one_cell)
 
     def change_one_cell(self) -> None:
         main = main_screen(self)
         key = main.view.collection.key_at(main.table.place.top + 3)
-        self.session.cluster.informer(VirtualMachine).store.put(canned.vm(key.name, "Starting"))
+        self.changes += 1
+        status = "Stopping" if self.changes % 2 else "Starting"
+        self.session.cluster.informer(VirtualMachine).store.put(canned.vm(key.name, status))
         self.session.views.vms.touch(key)
 
 

@@ -46,7 +46,7 @@ class Cell:
     """A Tone, or one of the further names that widgets have for cursors, rules and titles."""
 
 
-NONE = Cell("-", Tone.DIM)
+NONE = Cell("-")
 
 
 @dataclass(frozen=True, slots=True)

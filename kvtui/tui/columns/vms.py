@@ -89,7 +89,7 @@ def _memory(row: VmRow, sight: Sight) -> Cell:
         return NONE
     whole = size(wanted).replace(" ", "")
     if row.usage is None:
-        return Cell(f"-/{whole}", Tone.DIM)
+        return Cell(f"-/{whole}")
     used = size(row.usage.memory).replace(" ", "")
     return Cell(f"{used[:-2] if used[-2:] == whole[-2:] else used}/{whole}")
 
@@ -104,7 +104,7 @@ def _age(row: VmRow, sight: Sight) -> Cell:
 
 
 def _ready(row: VmRow, sight: Sight) -> Cell:
-    return {"True": Cell("yes"), "False": Cell("no", Tone.DIM)}.get(row.condition("Ready"), NONE)
+    return {"True": Cell("yes"), "False": Cell("no")}.get(row.condition("Ready"), NONE)
 
 
 def run_strategy(row: VmRow) -> str:

@@ -135,7 +135,7 @@ def _pieces(cells: Sequence[Cell], width: int) -> Pieces:
         room -= taken
         tone = str(cell.tone)
         if out and (out[-1][1] == tone or (text.isspace() and out[-1][1] in _PLAIN and tone in _PLAIN)):
-            out[-1] = (out[-1][0] + text, tone)
+            out[-1] = (out[-1][0] + text, out[-1][1])
         else:
             out.append((text, tone))
     return tuple(out)

@@ -230,7 +230,6 @@ class ObjectList(Lines):
         self._fit_columns()
         self._cells.clear()
         self._reveal(self.place)
-        super().on_resize(event)
 
     def _columns(self) -> list[Column[Any]]:
         if self._collection is None:
