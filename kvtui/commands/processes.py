@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -71,9 +72,9 @@ def daemonize(run: Callable[[int], int], log: Path) -> int:
         os.setsid()
         if os.fork():
             os._exit(0)
-        os.close(reading)
         os.chdir("/")
         _redirect(log)
+        _close_all_but(0, 1, 2, writing)
         os._exit(run(writing))
     except BaseException as error:
         os.write(2, f"the daemon failed: {error!r}\n".encode())
@@ -106,6 +107,14 @@ def tail(path: Path, size: int = 4096) -> list[str]:
             return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
+
+
+def _close_all_but(*keep: int) -> None:
+    # A lock that the caller holds would be held by the daemon too, for as long as it lives.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
 
 
 def _redirect(log: Path) -> None:
