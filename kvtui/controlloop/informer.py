@@ -136,7 +136,7 @@ class Informer(Generic[R]):
         """Calls the handler for each change from now on, and at once for what is already there."""
         self._handlers.append(handler)
         for obj in list(self.store.all()):
-            handler(None, obj)
+            handler(None, obj)  # a defect shows at once: nothing runs yet
 
     @property
     def synced(self) -> bool:
@@ -158,6 +158,8 @@ class Informer(Generic[R]):
             except Expired:
                 self._log.info("watch expired")
                 self._revision = None
+                # A server whose history is shorter than a list takes would otherwise be asked without a pause.
+                await asyncio.sleep(backoff.next())
             except (NotFound, Forbidden) as error:
                 self.failure = error
                 if self._optional:
@@ -222,4 +224,9 @@ class Informer(Generic[R]):
 
     def _tell(self, old: R | None, new: R | None) -> None:
         for handler in self._handlers:
-            handler(old, new)
+            try:
+                handler(old, new)
+            except Exception:
+                # One object that one controller cannot take must not stop the copy that all of them share.
+                obj = new or old
+                self._log.exception("handler broke", key=str(obj.key) if obj is not None else "")
