@@ -105,5 +105,8 @@ def to_textual(theme: Theme) -> TextualTheme:
             "input-cursor-text-style": "reverse" if theme.look == "mono" else "none",
             "input-selection-background": v["kv-border"],
             "block-cursor-text-style": "reverse",
+            "border-blurred": v["kv-border"],
+            "ansi-background": "ansi_black" if theme.dark else "ansi_white",
+            "ansi-foreground": "ansi_white" if theme.dark else "ansi_black",
         },
     )
