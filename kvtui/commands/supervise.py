@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -17,15 +17,18 @@ import structlog
 from kvtui.api.core.node import Lease, Node
 from kvtui.api.core.storage import StorageClass
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import Resource
 from kvtui.api.times import from_time
 from kvtui.client import kubeconfig
 from kvtui.client.rest import Client
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, ProcessRecord
 from kvtui.commands.processes import identify
 from kvtui.commands.supervisor import Child, Supervisor
+from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import KvtuiError, Transient, Unsupported
 
 log = structlog.get_logger()
+R = TypeVar("R", bound=Resource)
 
 STOP_WITH_VMS = signal.SIGUSR1
 """Shuts the VMs down before it stops."""
@@ -152,65 +155,50 @@ async def _wait_nodes(client: Client, names: set[str], since: datetime, report: 
 
     A node of before a restart stays Ready until its lease runs out, so that its word alone proves nothing.
     """
-    await _wait_leases(client, names, since)
-    left = set(names)
-    while left:
+    leased, ready = set(names), set(names)
+
+    def renewed(lease: Lease) -> bool:
+        if lease.spec.renew_time and from_time(lease.spec.renew_time) >= since:
+            leased.discard(lease.metadata.name)
+        return not leased
+
+    def is_ready(node: Node) -> bool:
+        name = node.metadata.name
+        if name in ready and any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+            report(f"{name} is ready ({accelerator_of(node)})")
+            ready.discard(name)
+        return not ready
+
+    if names:
+        await _watch_until(client, Lease, renewed, LEASES)
+        await _watch_until(client, Node, is_ready)
+
+
+async def _wait_storage_class(client: Client) -> None:
+    """Until the objects that every engine starts with are there; the default class is the last of them to matter."""
+    await _watch_until(client, StorageClass, lambda found: found.metadata.name == "kvtui-local")
+
+
+async def _watch_until(client: Client, type_: type[R], done: Callable[[R], bool], namespace: str = "") -> None:
+    """Shows `done` each object as it is and as it becomes, until it says so. A server that is away is waited for."""
+    backoff = Backoff(0.2, 2.0)
+    while True:
         with contextlib.suppress(Transient):
-            found = await client.list(Node)
-            for node in found.items:
-                left = _without_ready(node, left, report)
-            async with contextlib.aclosing(client.watch(Node, resource_version=found.resource_version)) as events:
-                async for event in events:
-                    if event.object is not None:
-                        left = _without_ready(event.object, left, report)
-                    if not left:
-                        return
-
-
-async def _wait_leases(client: Client, names: set[str], since: datetime) -> None:
-    def without(lease: Lease) -> set[str]:
-        renewed = lease.spec.renew_time
-        return left - {lease.metadata.name} if renewed and from_time(renewed) >= since else left
-
-    left = set(names)
-    while left:
-        with contextlib.suppress(Transient):
-            found = await client.list(Lease, LEASES)
-            for lease in found.items:
-                left = without(lease)
-            if not left:
+            found = await client.list(type_, namespace)
+            backoff.reset()
+            if any(done(item) for item in found.items):
                 return
-            watch = client.watch(Lease, LEASES, resource_version=found.resource_version)
+            watch = client.watch(type_, namespace, resource_version=found.resource_version)
             async with contextlib.aclosing(watch) as events:
                 async for event in events:
-                    if event.object is not None:
-                        left = without(event.object)
-                    if not left:
+                    if event.object is not None and event.type != "DELETED" and done(event.object):
                         return
-
-
-def _without_ready(node: Node, left: set[str], report: Report) -> set[str]:
-    name = node.metadata.name
-    if name not in left or not any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
-        return left
-    report(f"{name} is ready ({accelerator_of(node)})")
-    return left - {name}
+        await backoff.pause()
 
 
 def accelerator_of(node: Node) -> str:
     """KVM or emulation, in words."""
     return "KVM" if node.metadata.labels.get("kvtui.io/accelerator") == "kvm" else "emulation, without KVM"
-
-
-async def _wait_storage_class(client: Client) -> None:
-    """Until the objects that every engine starts with are there; the default class is the last of them to matter."""
-    found = await client.list(StorageClass)
-    if any(c.metadata.name == "kvtui-local" for c in found.items):
-        return
-    async with contextlib.aclosing(client.watch(StorageClass, resource_version=found.resource_version)) as events:
-        async for event in events:
-            if event.object is not None and event.object.metadata.name == "kvtui-local":
-                return
 
 
 async def _stop_vms(engine: EngineDirectory, supervisor: Supervisor) -> None:
