@@ -158,6 +158,8 @@ class ApiServerSettings:
     """New objects are refused when the disk has less room."""
     event_ttl: float = 3600.0
     """Events older than this are removed."""
+    max_connections: int = 8192
+    """Open connections; each watch has its own. More are closed at once."""
     max_reads: int = 400
     """Reads in flight; more are told to come again."""
     max_writes: int = 200
