@@ -9,9 +9,8 @@ import itertools
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ssl import SSLObject
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -23,6 +22,7 @@ from kvtui.apiserver.audit import Audit
 from kvtui.apiserver.auth import impersonation
 from kvtui.apiserver.auth.identity import ANONYMOUS, Authenticator, from_certificate
 from kvtui.apiserver.auth.rbac import Authorizer, denial
+from kvtui.apiserver.connections import Connections
 from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.extension import Extension
 from kvtui.apiserver.http import Call, failure_response, parse_query
@@ -54,6 +54,7 @@ class Dispatcher:
         hosts: frozenset[str],
         audit: Audit,
         metrics: Metrics,
+        connections: Connections,
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
@@ -65,10 +66,11 @@ class Dispatcher:
         self._audit_prefix = str(uuid.uuid4())
         self._numbers = itertools.count(1)
         self._metrics = metrics
+        self._connections = connections
         self._reads = 0
         self._writes = 0
         self._watches: Counter[str] = Counter()
-        self._connections: WeakKeyDictionary[SSLObject, UserInfo | None] = WeakKeyDictionary()
+        self._identities: WeakKeyDictionary[SSLObject, UserInfo | None] = WeakKeyDictionary()
 
     @property
     def watches(self) -> int:
@@ -76,6 +78,13 @@ class Dispatcher:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Never raises: every failure becomes a Status."""
+        self._connections.begin(request.protocol)
+        try:
+            return await self._handle(request)
+        finally:
+            self._connections.end(request.protocol)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         started = time.monotonic()
         audit_id = request.headers.get("Audit-Id", "")[:64] or f"{self._audit_prefix}-{next(self._numbers)}"
         target: Target | None = None
@@ -145,9 +154,9 @@ class Dispatcher:
         tls: SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is None:
             return None
-        if tls not in self._connections:
-            self._connections[tls] = from_certificate(tls.getpeercert())
-        return self._connections[tls]
+        if tls not in self._identities:
+            self._identities[tls] = from_certificate(tls.getpeercert())
+        return self._identities[tls]
 
     async def _limited(self, call: Call) -> web.StreamResponse:
         target = call.target
@@ -213,8 +222,3 @@ def _decode_token(text: str) -> str:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except (binascii.Error, ValueError) as error:
         raise status.unauthorized() from error
-
-
-def extension_of(extensions: Sequence[Extension]) -> Mapping[str, Any]:
-    """Group -> the extension that serves it."""
-    return {gv.group: e for e in extensions for gv in e.group_versions}

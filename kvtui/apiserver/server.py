@@ -25,6 +25,7 @@ from kvtui.apiserver.auth.rbac import MASTERS, Authorizer
 from kvtui.apiserver.auth.tokens import Tokens
 from kvtui.apiserver.builtin import BUILTIN, SHORT_HISTORY
 from kvtui.apiserver.collector import GarbageCollector
+from kvtui.apiserver.connections import HANDSHAKE, IDLE, Connections
 from kvtui.apiserver.customs import CustomResources
 from kvtui.apiserver.database import DatabaseBroken
 from kvtui.apiserver.dispatch import Dispatcher
@@ -126,6 +127,7 @@ class ApiServer:
         metrics = Metrics()
         agents = Agents(pki)
         audit = Audit(settings.audit_log)
+        connections = Connections(settings.max_connections)
         application = Application(
             objects,
             hub,
@@ -146,21 +148,26 @@ class ApiServer:
             hosts=frozenset(n.lower() for n in names),
             audit=audit,
             metrics=metrics,
+            connections=connections,
         )
         audit.open()
         try:
             await bootstrap.install(objects, definitions=settings.install_crds)
-            runner = await self._listen(dispatcher, pki)
+            runner, listeners = await self._listen(dispatcher, pki, connections)
             try:
-                await self._run_tasks(objects, hub, metrics, application)
+                await self._run_tasks(objects, hub, metrics, application, connections)
             finally:
+                for listener in listeners:
+                    listener.close()
                 hub.end_all()
                 await runner.cleanup()
         finally:
             await agents.close()
             audit.close()
 
-    async def _run_tasks(self, objects: Objects, hub: WatchHub, metrics: Metrics, application: Application) -> None:
+    async def _run_tasks(
+        self, objects: Objects, hub: WatchHub, metrics: Metrics, application: Application, connections: Connections
+    ) -> None:
         store = objects.store
         namespaces = NamespaceLifecycle(objects, self._ca_text())
         await namespaces.fill()
@@ -172,6 +179,7 @@ class ApiServer:
             tasks.create_task(namespaces.run(), name="namespace lifecycle")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
             tasks.create_task(_fail_when_broken(store), name="database watch")
+            tasks.create_task(connections.run(), name="connections")
             tasks.create_task(application.warm(), name="documents")
             self.ready.set()
             log.info("serving", url=self.url)
@@ -185,7 +193,9 @@ class ApiServer:
         digest = hashlib.sha256(self.settings.admin_token.encode()).hexdigest()
         return {digest: UserInfo("kubernetes-admin", groups=(MASTERS, AUTHENTICATED))}
 
-    async def _listen(self, dispatcher: Dispatcher, pki: Pki) -> web.AppRunner:
+    async def _listen(
+        self, dispatcher: Dispatcher, pki: Pki, connections: Connections
+    ) -> tuple[web.AppRunner, list[asyncio.Server]]:
         settings = self.settings
         app = web.Application(client_max_size=status.MAX_BODY)
         app.router.add_route("*", "/{path:.*}", dispatcher.handle)
@@ -194,20 +204,31 @@ class ApiServer:
             handle_signals=False,
             access_log=None,
             handler_cancellation=True,
-            keepalive_timeout=90.0,
+            keepalive_timeout=IDLE,
             max_line_size=16 * 1024,
             max_field_size=32 * 1024,
             lingering_time=1.0,
             shutdown_timeout=_SHUTDOWN,
         )
         await runner.setup()
+        assert runner.server is not None
+        factory = connections.factory(runner.server)
         context = server_context(pki)
-        for host in (settings.host, *settings.more_hosts):
-            site = web.TCPSite(runner, host, self.port, ssl_context=context, backlog=_BACKLOG, reuse_address=True)
-            await site.start()
-            if not self.port:
-                self.port = runner.addresses[0][1]
-        return runner
+        listeners: list[asyncio.Server] = []
+        try:
+            for host in (settings.host, *settings.more_hosts):
+                listener = await asyncio.get_running_loop().create_server(
+                    factory, host, self.port, ssl=context, backlog=_BACKLOG, ssl_handshake_timeout=HANDSHAKE
+                )
+                listeners.append(listener)
+                if not self.port:
+                    self.port = listener.sockets[0].getsockname()[1]
+        except OSError:
+            for listener in listeners:
+                listener.close()
+            await runner.cleanup()
+            raise
+        return runner, listeners
 
 
 def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
