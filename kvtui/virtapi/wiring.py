@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-from kvtui.client.rest import Client, Patch
+from kvtui.client.kubeconfig import Endpoint
+from kvtui.client.rest import Client, Patch, impersonating
 from kvtui.errors import InvalidObject
+from kvtui.virtapi.admission.identity import account
 from kvtui.virtapi.admission.view import Reader
 from kvtui.virtapi.readers import ClientReader
 from kvtui.virtapi.review import VirtAdmission
@@ -35,6 +37,15 @@ def admission(client: Client, reader: Reader | None = None) -> VirtAdmission:
 def subresources(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> Subresources:
     """`tls` reaches agents, see `agent_tls`; `upload_key` signs upload tokens, see `load_upload_key`."""
     return Subresources(Context(client, Agents(client, tls)), upload_key)
+
+
+def as_component(endpoint: Endpoint, namespace: str = "kubevirt") -> Endpoint:
+    """The same server as virt-api's own account, acting for an administrator.
+
+    What this package writes about instances is only kept when it comes from a component of KubeVirt. `namespace` is
+    that of the KubeVirt resource.
+    """
+    return impersonating(endpoint, account("apiserver", namespace), ("system:masters",))
 
 
 def agent_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:

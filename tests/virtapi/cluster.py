@@ -25,7 +25,6 @@ from tests.fakes.agent import FakeAgent
 from tests.fakes.cluster import RunningServer, running_server
 
 ROOT = "/apis/subresources.kubevirt.io/v1"
-COMPONENT = "system:serviceaccount:kubevirt:kubevirt-apiserver"
 
 
 @dataclass
@@ -111,6 +110,6 @@ async def running_virtapi(directory: Path) -> AsyncIterator[VirtApi]:
             )
         )
         stack.push_async_callback(subresources.close)
-        client.endpoint = await load(server.kubeconfig_for(COMPONENT, ("system:masters",)))
+        client.endpoint = wiring.as_component(await load(server.kubeconfig))
         http = await stack.enter_async_context(server.session())
         yield VirtApi(server, client, http)

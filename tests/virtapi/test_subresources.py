@@ -475,6 +475,30 @@ async def test_a_console_ends_with_its_guest(api: VirtApi, agent: FakeAgent) -> 
 # Admission in the same server
 
 
+async def test_an_eviction_becomes_a_move(api: VirtApi, agent: FakeAgent) -> None:
+    """With the embedded server's own eviction endpoint in between."""
+    await api.vmi(conditions=[condition("LiveMigratable")])
+    await api.client.patch(VirtualMachineInstance, WEB, {"spec": {"evictionStrategy": "LiveMigrate"}}, how=Patch.MERGE)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "virt-launcher-web-x", "annotations": {"kubevirt.io/domain": "web"}},
+        "spec": {"nodeName": "node01", "containers": [{"name": "compute", "image": "x"}]},
+    }
+    pods = "/api/v1/namespaces/default/pods"
+    async with api.http.post(pods, json=pod) as answer:
+        assert answer.status == 201, await answer.text()
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "virt-launcher-web-x"}}
+    async with api.http.post(f"{pods}/virt-launcher-web-x/eviction", json=eviction) as answer:
+        body = await answer.json()
+    assert answer.status == 429
+    assert body["message"] == (
+        'admission webhook "virt-launcher-eviction-interceptor.kubevirt.io" denied the request: '
+        'Eviction triggered evacuation of VMI "default/web"'
+    )
+    assert (await api.client.get(VirtualMachineInstance, WEB)).status.evacuation_node_name == "node01"
+
+
 async def test_admission_speaks_with_its_webhooks_name(api: VirtApi) -> None:
     spec = guest()
     spec["domain"]["devices"]["disks"][0]["disk"]["bus"] = "ide"
