@@ -124,10 +124,16 @@ class Collection(Generic[R]):
         return lambda: self._listeners.remove(listener)
 
     def touch(self, *keys: ObjectKey) -> None:
-        """The rows of these keys may have changed; they are looked at on the next turn of the loop."""
+        """The rows of these keys may have changed; they are looked at on the next turn of the loop.
+
+        Where no loop runs yet they wait for `flush`.
+        """
         self._pending.update(keys)
         if self._timer is None and self._pending:
-            self._timer = asyncio.get_running_loop().call_soon(self.flush)
+            try:
+                self._timer = asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:
+                return
 
     def touch_all(self) -> None:
         self.touch(*self._rows)

@@ -41,6 +41,7 @@ class MainScreen(Acts):
         session.journal.listeners.append(self.message_came)
         session.cluster.on_health(self._health_changed)
         for view in session.views.all:
+            view.collection.flush()
             view.collection.subscribe(self._collection_changed)
         self.show_view(self.view)
         self.set_interval(1.0, self._tick)
