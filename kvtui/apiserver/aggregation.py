@@ -24,6 +24,11 @@ class RoleAggregation:
         self._objects = objects
         self._backlog: Backlog[str] = Backlog("role aggregation")
 
+    async def settle(self) -> None:
+        """Brings all of them up to date now. Raises Failure."""
+        while await self._pass():
+            continue  # a role may be made of aggregated roles
+
     async def run(self) -> None:
         bucket = self._objects.store.bucket(_BUCKET)
         bucket.listeners.append(self._changed)
@@ -37,6 +42,11 @@ class RoleAggregation:
         self._backlog.add("all")
 
     async def _aggregate(self, _key: str) -> None:
+        await self._pass()
+
+    async def _pass(self) -> bool:
+        """Whether anything changed."""
+        changed = False
         info = self._objects.resources.find("rbac.authorization.k8s.io", "v1", "clusterroles")
         assert info is not None
         roles = [r.decode() for r in self._objects.bucket(info).scan()]
@@ -47,6 +57,8 @@ class RoleAggregation:
             if rules != (role.get("rules") or []):
                 name = role["metadata"]["name"]
                 await self._objects.update(info, "", name, _with_rules(rules), bootstrap.options())
+                changed = True
+        return changed
 
 
 def _with_rules(rules: list[Object]) -> Any:

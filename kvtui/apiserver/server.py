@@ -170,12 +170,14 @@ class ApiServer:
     ) -> None:
         store = objects.store
         namespaces = NamespaceLifecycle(objects, self._ca_text())
+        roles = RoleAggregation(objects)
         await namespaces.fill()
+        await roles.settle()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
             tasks.create_task(VolumeProtection(objects).run(), name="volume protection")
             tasks.create_task(QuotaStatus(objects).run(), name="quota status")
-            tasks.create_task(RoleAggregation(objects).run(), name="role aggregation")
+            tasks.create_task(roles.run(), name="role aggregation")
             tasks.create_task(namespaces.run(), name="namespace lifecycle")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
             tasks.create_task(_fail_when_broken(store), name="database watch")
