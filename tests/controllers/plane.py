@@ -84,7 +84,10 @@ async def control_plane(
         stack.push_async_callback(late.close)
         server = await stack.enter_async_context(
             running_server(
-                directory, admission=(wiring.admission(late),), extensions=(cast(Extension, served),), **server_options
+                directory,
+                admission=(wiring.admission(late),),
+                extensions=(cast("Extension", served),),
+                **server_options,
             )
         )
         account = server.kubeconfig_for(VIRT_API, ["system:masters"])

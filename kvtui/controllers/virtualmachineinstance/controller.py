@@ -15,6 +15,7 @@ from kvtui.api.wire import ObjectKey, evolve
 from kvtui.client.rest import Patch
 from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
+from kvtui.controllers.launcher.check import problem_of
 from kvtui.controllers.launcher.volumes import claim_of
 from kvtui.controllers.patches import write_changes
 from kvtui.controllers.surroundings import SurroundingsOf
@@ -35,7 +36,7 @@ from kvtui.controllers.virtualmachineinstance.plan import (
 from kvtui.controllers.virtualmachineinstance.status import next_version
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.controlloop.expectations import Expectations
-from kvtui.errors import ApiError, Conflict, NotFound, Transient
+from kvtui.errors import ApiError, Conflict, Invalid, NotFound, Transient
 
 COMPONENT = "virtualmachine-controller"
 WORKERS = 10
@@ -225,6 +226,8 @@ class VirtualMachineInstanceController:
 
     async def _create_pod(self, key: ObjectKey, vmi: VirtualMachineInstance, pod: Pod) -> SyncError | None:
         try:
+            if problem := problem_of(pod):
+                raise Invalid(problem, code=422, reason="Invalid")
             created = await self.context.client.create(pod)
         except ApiError as error:
             self.recorder.warning(vmi, "FailedCreate", f"Error creating pod: {error}")

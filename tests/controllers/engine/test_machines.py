@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
-
-from kvtui.api.core.config import ControllerRevision, Event
+from kvtui.api.core.config import ControllerRevision, Event, Namespace
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim
@@ -19,6 +19,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import Resource
 from kvtui.api.wire import from_wire
 from kvtui.controllers import conditions
+from kvtui.errors import AlreadyExists
 from tests.controllers.builders import guest, merged
 from tests.controllers.engine import player
 from tests.controllers.engine.player import NAMESPACE
@@ -27,10 +28,16 @@ from tests.controllers.plane import Plane, control_plane
 WEB = (NAMESPACE, "web")
 
 
-def manifest(name: str = "web", **over: Any) -> VirtualMachine:
+def plain_guest() -> dict[str, Any]:
+    """Without what admission adds."""
     spec = guest()
     spec["domain"]["cpu"].pop("maxSockets")
     spec["domain"]["memory"].pop("maxGuest")
+    return spec
+
+
+def manifest(name: str = "web", **over: Any) -> VirtualMachine:
+    spec = plain_guest()
     base: dict[str, Any] = {
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"runStrategy": "Always", "template": {"metadata": {"labels": {"app": name}}, "spec": spec}},
@@ -57,9 +64,11 @@ async def test_a_vm_runs_stops_and_goes(tmp_path: Path) -> None:
         await player.join(plane, "node-1")
         await plane.client.create(manifest())
         vmi = await player.boot(plane, "web")
-        running = await plane.until(VirtualMachine, WEB, is_("Running"))
-        assert running is not None
-        assert running.status.ready
+        await plane.until(
+            VirtualMachine,
+            WEB,
+            lambda v: v is not None and v.status.printable_status == "Running" and v.status.ready is True,
+        )
         await plane.client.patch(VirtualMachine, WEB, {"spec": {"runStrategy": "Halted"}})
         await plane.until(VirtualMachine, WEB, is_("Stopping"))
         pod = await plane.client.list(Pod, NAMESPACE)
@@ -225,7 +234,7 @@ async def test_a_pool_makes_updates_and_deletes_its_vms(tmp_path: Path) -> None:
                     "metadata": {"labels": {"app": "pool"}},
                     "spec": {
                         "runStrategy": "Halted",
-                        "template": {"metadata": {"labels": {"app": "pool"}}, "spec": guest()},
+                        "template": {"metadata": {"labels": {"app": "pool"}}, "spec": plain_guest()},
                     },
                 },
             },
@@ -253,13 +262,8 @@ async def test_the_kubevirt_object_becomes_available_and_counts_at_once(tmp_path
     async with control_plane(tmp_path) as plane:
         body = {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {}}
         with_namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubevirt"}}
-        from kvtui.api.core.config import Namespace
-        from kvtui.errors import AlreadyExists
-
-        try:
+        with contextlib.suppress(AlreadyExists):
             await plane.client.create(from_wire(with_namespace, Namespace))
-        except AlreadyExists:
-            pass
         await plane.client.create(from_wire(body, KubeVirt))
         key = ("kubevirt", "kubevirt")
         ready = await plane.until(

@@ -1,0 +1,23 @@
+"""Where our controllers deliberately differ from upstream, and why. Everything else should be equal."""
+
+from __future__ import annotations
+
+DIFFERENCES: dict[str, str] = {
+    "launcher Pods have no volumes of kind image": "no kubelet ever pulls an image for them, and API servers without "
+    "that feature would refuse the Pod",
+    "launcher Pods have no commands, mounts or environment": "the node agent realises a launcher as a domain",
+    "there are no attachment Pods (hp-volume-*) for hot-plugged volumes": "the agent opens volumes itself; "
+    "volumeStatus names the launcher as its attachment, and a claim that waits for its first consumer is sent to the "
+    "VMI's node by the selected-node annotation",
+    "a migration whose VMI does not exist becomes Failed and is removed": "upstream leaves one that was not final "
+    "terminating for ever, because nothing takes its finalizer off",
+    "a failed migration's target Pod is deleted at once": "nothing else would end a launcher that waits for a guest "
+    "which will not come",
+    "starting a Halted VM by a queued request shows no passing Failure condition": "upstream reports FailedCreate for "
+    "the pass in which it rewrites the run strategy although that has succeeded",
+    "autohealing looks only at the pool's own VMs": "upstream evaluates all VMs of the namespace",
+    "a VM's firmware UUID is filled in when the VM is first seen": "upstream does so after its first start; admission "
+    "gives every new VM one anyway",
+    "the uid of a launcher is checked with the API server before a running VMI counts as lost": "a cache that lags "
+    "behind a migration must not end a guest",
+}
