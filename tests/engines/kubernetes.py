@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from cryptography.hazmat.primitives import serialization
 
-from kvtui.apiserver.pki import KeyPair, Pki, ensure_pki, issue_client
+from kvtui.apiserver.pki import KeyPair, Pki, ensure_pki, issue_client, load_key
 from tests.engines.build import binaries
 from tests.fakes.cluster import write_kubeconfig
 
@@ -92,7 +93,7 @@ async def running_kubernetes(
                 f"--tls-private-key-file={pki.server.key}",
                 f"--client-ca-file={pki.ca.cert}",
                 "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={pki.token_key}",
+                f"--service-account-key-file={_public(pki)}",
                 f"--service-account-signing-key-file={pki.token_key}",
                 "--service-cluster-ip-range=10.96.0.0/16",
                 "--authorization-mode=Node,RBAC",
@@ -150,6 +151,13 @@ async def running_kubernetes(
                 )
             )
         yield Kubernetes(url, pki, directory, tuple(pids))
+
+
+def _public(pki: Pki) -> Path:
+    path = pki.directory / "sa.pub"
+    key = load_key(pki.token_key).public_key()
+    path.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return path
 
 
 async def _start(stack: contextlib.AsyncExitStack, log: Path, *command: str) -> int:
