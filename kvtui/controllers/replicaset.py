@@ -32,6 +32,7 @@ COMPONENT = "virtualmachinereplicaset-controller"
 BURST = 250
 """Instances made or deleted in one pass."""
 NAMESPACE = "namespace"
+ORPHANS = "orphans"
 
 Condition = VirtualMachineInstanceReplicaSetCondition
 VMI = VirtualMachineInstance
@@ -144,7 +145,7 @@ class ReplicaSetController:
             VirtualMachineInstanceReplicaSet, NAMESPACE, lambda s: [s.metadata.namespace]
         )
         self.vmis = indices.vmis(context.informers)
-        context.informers.index(VMI, NAMESPACE, lambda v: [v.metadata.namespace])
+        context.informers.index(VMI, ORPHANS, lambda v: [v.metadata.namespace] if v.metadata.controller is None else [])
         self.recorder = context.recorders.of(COMPONENT)
         self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
         self.controller: Controller[ObjectKey] = Controller(
@@ -208,17 +209,14 @@ class ReplicaSetController:
         """The set's own, adopted ones included; those that no longer match are released."""
         own = []
         deleting = bool(owner.metadata.deletion_timestamp)
-        for vmi in self.vmis.store.by_index(NAMESPACE, owner.metadata.namespace):
-            controller = vmi.metadata.controller
-            matches = selector.matches(vmi.metadata.labels)
-            if controller is not None and controller.uid != owner.metadata.uid:
-                continue
-            if controller is not None and matches:
+        for vmi in self.vmis.store.by_index(indices.CONTROLLER, owner.metadata.uid):
+            if selector.matches(vmi.metadata.labels):
                 own.append(vmi)
-            elif controller is not None and not deleting:
-                kept = [o for o in vmi.metadata.owner_references if o.uid != owner.metadata.uid]
-                await self._own(vmi, kept)
-            elif controller is None and matches and not deleting and not vmi.metadata.deletion_timestamp:
+            elif not deleting:
+                await self._own(vmi, [o for o in vmi.metadata.owner_references if o.uid != owner.metadata.uid])
+        for vmi in self.vmis.store.by_index(ORPHANS, owner.metadata.namespace):
+            matches = selector.matches(vmi.metadata.labels)
+            if matches and not deleting and not vmi.metadata.deletion_timestamp:
                 adopted = await self._own(vmi, [*vmi.metadata.owner_references, owner_reference(owner)])
                 if adopted is not None:
                     own.append(adopted)

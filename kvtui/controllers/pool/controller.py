@@ -32,7 +32,6 @@ from kvtui.errors import AlreadyExists, ApiError, Conflict, NotFound, Transient
 COMPONENT = "virtualmachinepool-controller"
 BURST = 250
 BUSY = 3.0
-NAMESPACE = "namespace"
 Condition = VirtualMachinePoolCondition
 
 
@@ -99,7 +98,6 @@ class PoolController:
         self.claims = indices.claims(informers)
         self.data_volumes = indices.data_volumes(informers)
         self.revisions = informers.index(ControllerRevision, indices.CONTROLLER, indices.controller_uid)
-        informers.index(VirtualMachine, NAMESPACE, lambda v: [v.metadata.namespace])
         self.recorder = context.recorders.of(COMPONENT)
         self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
         self.controller: Controller[ObjectKey] = Controller(
@@ -288,8 +286,8 @@ class PoolController:
 
     async def _scale_out(self, pool: VirtualMachinePool, count: int, state: Pass) -> None:
         await self._store_revision(pool)
-        taken = [v.metadata.name for v in self.vms.store.by_index(NAMESPACE, pool.metadata.namespace)]
-        for index in members.free_indices(pool, taken, count):
+        namespace = pool.metadata.namespace
+        for index in members.free_indices(pool, lambda name: self.vms.get((namespace, name)) is not None, count):
             vm = members.member(pool, index)
             try:
                 created = await self.context.client.create(vm)

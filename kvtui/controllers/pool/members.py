@@ -6,7 +6,7 @@ Source: kubevirt pkg/virt-controller/watch/pool/pool.go; life-cycle facts 7.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from kvtui.api import selectors
@@ -64,13 +64,12 @@ def index_of(pool: VirtualMachinePool, vm: VirtualMachine) -> int | None:
     return int(text) if vm.metadata.name.startswith(prefix) and text.isdigit() else None
 
 
-def free_indices(pool: VirtualMachinePool, taken: Iterable[str], count: int) -> list[int]:
+def free_indices(pool: VirtualMachinePool, exists: Callable[[str], bool], count: int) -> list[int]:
     """The lowest ones whose names nobody in the namespace has."""
-    used = set(taken)
     found: list[int] = []
     index = 0
     while len(found) < count:
-        if f"{pool.metadata.name}-{index}" not in used:
+        if not exists(f"{pool.metadata.name}-{index}"):
             found.append(index)
         index += 1
     return found

@@ -39,7 +39,7 @@ def pool(**over: Any) -> VirtualMachinePool:
 
 
 def test_the_lowest_free_names_are_taken() -> None:
-    assert members.free_indices(pool(), ["web-0", "web-2", "other"], 3) == [1, 3, 4]
+    assert members.free_indices(pool(), lambda name: name in ("web-0", "web-2", "other"), 3) == [1, 3, 4]
 
 
 def test_a_member_has_its_own_volumes_and_shares_the_others() -> None:

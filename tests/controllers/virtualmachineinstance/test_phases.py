@@ -9,7 +9,7 @@ import pytest
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.controllers.virtualmachineinstance.hotplug import wake_in, with_changes
-from kvtui.controllers.virtualmachineinstance.plan import Situation
+from kvtui.controllers.virtualmachineinstance.plan import Situation, unpaused_gate
 from kvtui.controllers.virtualmachineinstance.status import free_cid, next_version
 from tests.controllers.builders import NOW, launcher, vmi
 
@@ -142,6 +142,27 @@ def test_a_migration_target_is_not_the_launcher_before_the_vmi_is_there() -> Non
     assert running.status.phase == "Running"
     assert len(running.status.active_pods) == 2
     assert after("Running", target).status.phase == "Failed", "its own launcher has vanished"
+
+
+@pytest.mark.parametrize(
+    ("paused", "present", "status"),
+    [
+        (False, "", "True"),
+        (False, "True", None),
+        (True, "True", "False"),
+        (True, "False", None),
+        (False, "False", "True"),
+    ],
+)
+def test_the_readiness_gate_follows_pauses(present: str, status: str | None, *, paused: bool) -> None:
+    conditions = {"kubevirt.io/virtual-machine-unpaused": present} if present else {"Ready": "True"}
+    gated = launcher(
+        conditions=conditions, spec={"readinessGates": [{"conditionType": "kubevirt.io/virtual-machine-unpaused"}]}
+    )
+    instance = vmi(status={"conditions": [{"type": "Paused", "status": "True"}] if paused else []})
+    gate = unpaused_gate(instance, gated, NOW)
+    assert (gate["status"] if gate is not None else None) == status
+    assert unpaused_gate(instance, launcher(), NOW) is None, "no gate, nothing to open"
 
 
 def running(**status: Any) -> VirtualMachineInstance:
