@@ -52,11 +52,13 @@ async def load(path: Path | None = None, *, context: str | None = None) -> Endpo
     """The endpoint of a context (the current one by default). Raises Usage when it cannot be read."""
     path = path or default_path()
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Usage(f"there is no kubeconfig at {path}", hint="start an engine with `kvtui local start`") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Usage(f"the kubeconfig {path} cannot be read: {error}") from error
+    if document is None:
+        document = {}
     if not isinstance(document, dict):
         raise Usage(f"the kubeconfig {path} is not a mapping")
     name = context or document.get("current-context") or ""
