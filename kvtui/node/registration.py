@@ -248,15 +248,8 @@ class Registration:
             await self._client.create(Lease(metadata=meta, spec=spec))
 
     async def heartbeat(self) -> None:
-        """KubeVirt's own sign of life, and whether VMs may come here."""
-        ready = self._health().libvirt and self._traits() is not None
-        body = {
-            "metadata": {
-                "labels": {SCHEDULABLE: "true" if ready else "false"},
-                "annotations": {HEARTBEAT: to_time(self._clock())},
-            }
-        }
-        await self._patch(body)
+        """KubeVirt's own sign of life. Whether VMs may come here is for `report` alone to say."""
+        await self._patch({"metadata": {"annotations": {HEARTBEAT: to_time(self._clock())}}})
 
     async def _patch(self, body: Mapping[str, Any]) -> Node:
         return await self._client.patch(Node, ObjectKey("", self._settings.node), body)
