@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import structlog
@@ -21,7 +21,7 @@ from kvtui.commands.supervisor import tell_ready
 from kvtui.errors import Usage
 
 if TYPE_CHECKING:
-    from kvtui.client.rest import Client
+    from kvtui.apiserver.extension import Extension
 
 log = structlog.get_logger()
 
@@ -82,30 +82,30 @@ def _load(data: Path) -> tuple[EngineDirectory, EngineRecord]:
 
 
 async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
+    from kvtui.apiserver.pki import Pki
     from kvtui.apiserver.server import ApiServer
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
     from kvtui.commands.wiring import apiserver_settings
-    from kvtui.virtapi.readers import ClientReader
-    from kvtui.virtapi.review import VirtAdmission
+    from kvtui.virtapi import wiring as virtapi
 
-    async with Client(await kubeconfig.load(engine.kubeconfig)) as client:
-        admission = VirtAdmission(ClientReader(client), patch_vmi=_patcher(client))
-        server = ApiServer(apiserver_settings(engine, record), admission=(admission,))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.run(), name="API server")
-            await server.ready.wait()
-            tell_ready()
-
-
-def _patcher(client: Client) -> Callable[[str, str, list[dict[str, Any]], bool], Coroutine[Any, Any, None]]:
-    from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-    from kvtui.client.rest import Patch
-
-    async def patch(namespace: str, name: str, changes: list[dict[str, Any]], dry_run: bool) -> None:
-        await client.patch(VirtualMachineInstance, (namespace, name), changes, how=Patch.JSON, dry_run=dry_run)
-
-    return patch
+    pki = Pki(engine.pki)
+    endpoint = virtapi.as_component(await kubeconfig.load(engine.kubeconfig))
+    async with Client(endpoint) as client:
+        tls = virtapi.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
+        subresources = virtapi.subresources(client, tls, virtapi.load_upload_key(engine.pki / "upload.key"))
+        server = ApiServer(
+            apiserver_settings(engine, record),
+            admission=(virtapi.admission(client),),
+            extensions=(cast("Extension", subresources),),
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(server.run(), name="API server")
+                await server.ready.wait()
+                tell_ready()
+        finally:
+            await subresources.close()
 
 
 async def _controllers(engine: EngineDirectory) -> None:
