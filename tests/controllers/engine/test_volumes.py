@@ -1,0 +1,88 @@
+"""Local volumes and the scheduler together: a claim that waits is provisioned where its launcher goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.core.node import Node
+from kvtui.api.core.pod import Pod
+from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim
+from kvtui.api.kubevirt.vm import VirtualMachine
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.wire import from_wire
+from kvtui.controllers.context import MakeController
+from kvtui.controllers.datavolume.controller import DataVolumeController
+from kvtui.controllers.provisioner import ProvisionerController
+from kvtui.controllers.standins.binder import BinderController
+from kvtui.controllers.standins.bootstrap import BootstrapController
+from tests.controllers.engine import player
+from tests.controllers.engine.player import NAMESPACE
+from tests.controllers.engine.test_machines import WEB, is_, manifest
+from tests.controllers.plane import Plane, control_plane
+
+STORAGE: tuple[MakeController, ...] = (
+    BootstrapController,
+    ProvisionerController,
+    BinderController,
+    DataVolumeController,
+)
+SIZE = {"resources": {"requests": {"storage": "1Gi"}}, "accessModes": ["ReadWriteOnce"]}
+
+
+async def storage_node(plane: Plane, name: str) -> None:
+    await player.join(plane, name)
+    local = {"metadata": {"annotations": {"kvtui.io/local-storage": f"/var/lib/{name}"}}}
+    await plane.client.patch(Node, ("", name), local)
+
+
+def volumes(source: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": {"volumes": [{"name": "root", **source}]}}}}
+
+
+async def test_a_claim_is_bound_on_the_node_that_its_launcher_gets(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        await player.join(plane, "node-1")
+        await storage_node(plane, "node-2")
+        body = {
+            "metadata": {"name": "disk", "namespace": NAMESPACE},
+            "spec": {**SIZE, "storageClassName": "kvtui-local"},
+        }
+        await plane.client.create(from_wire(body, PersistentVolumeClaim))
+        await plane.client.create(manifest(**volumes({"persistentVolumeClaim": {"claimName": "disk"}})))
+        vmi = await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None)
+        assert vmi is not None
+        pod = await player.launcher_of(plane, vmi)
+        assert pod.spec.node_name == "node-2"
+        claim = await plane.client.get(PersistentVolumeClaim, (NAMESPACE, "disk"))
+        assert claim.status.phase == "Bound"
+        volume = await plane.client.get(PersistentVolume, ("", claim.spec.volume_name or ""))
+        assert volume.spec.local is not None
+        assert volume.spec.local.path.startswith("/var/lib/node-2/")
+
+
+@pytest.mark.timeout(120)
+async def test_a_data_volume_is_filled_where_the_vm_will_run(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        await storage_node(plane, "node-1")
+        template = {
+            "metadata": {"name": "disk"},
+            "spec": {"source": {"blank": {}}, "storage": {**SIZE, "storageClassName": "kvtui-local"}},
+        }
+        over = volumes({"dataVolume": {"name": "disk"}})
+        over["spec"]["dataVolumeTemplates"] = [template]
+        await plane.client.create(manifest(**over))
+        key = (NAMESPACE, "disk")
+        await plane.until(DataVolume, key, lambda d: d is not None and d.metadata.controller is not None)
+        worker = await plane.until(
+            DataVolume, key, lambda d: d is not None and d.status.phase in ("ImportInProgress", "ImportScheduled")
+        )
+        assert worker is not None
+        claim = await plane.client.get(PersistentVolumeClaim, key)
+        assert claim.status.phase == "Bound"
+        await plane.until(VirtualMachine, WEB, is_("Provisioning"))
+        found = (await plane.client.list(Pod, NAMESPACE, label_selector="kvtui.io/worker")).items
+        assert [p.spec.node_name or "node-1" for p in found] == ["node-1"]
