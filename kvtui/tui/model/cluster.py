@@ -27,6 +27,8 @@ from kvtui.settings import ControlLoopSettings
 from kvtui.tui.columns.nodes import accelerator_of
 
 R = TypeVar("R", bound=Resource)
+LAB_IMAGE = "kvtui.io/lab-image"
+"""Annotation of nodes."""
 _PROBE_EVERY, _PROBE_SOON = 10.0, 2.0
 """Seconds between measurements of the round trip: normally, and after the first or while there is no answer."""
 _FOLLOW = ControlLoopSettings(backoff_max=15.0)
@@ -119,6 +121,11 @@ class Cluster:
     def accelerator(self) -> str:
         """`KVM`, `emulation`, `KVM and emulation`, or empty where nodes do not say."""
         return " and ".join(sorted({word for node in self.nodes if (word := accelerator_of(node))}))
+
+    @property
+    def lab_image(self) -> str:
+        """The lab's guest image, where the engine offers one: a container image or a URL."""
+        return next((image for n in self.nodes if (image := n.metadata.annotations.get(LAB_IMAGE, ""))), "")
 
     @property
     def one_machine(self) -> bool:

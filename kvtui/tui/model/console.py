@@ -147,7 +147,9 @@ class ConsoleSession:
             case ConsoleState.LOST:
                 lost = int((self._clock() - self.since).total_seconds())
                 wait = max(0, round(self.retry_at - asyncio.get_running_loop().time()))
-                return f"Connection lost {lost // 60}:{lost % 60:02}. Trying again in {wait} s. Ctrl+] R now"
+                why = f": {self.reason}" if self.reason else ""
+                clock = f"{lost // 60}:{lost % 60:02}"
+                return f"Connection lost {clock}{why}. Trying again in {wait} s. Ctrl+] R now"
             case ConsoleState.TAKEN:
                 return "Another client took this console. Ctrl+] R takes it back (disconnects them)"
             case ConsoleState.DENIED | ConsoleState.CLOSED:
@@ -201,6 +203,7 @@ class ConsoleSession:
             skip = self._agree_on_offset(socket)
             self._connected_at = asyncio.get_running_loop().time()
             self.not_sent = False
+            self.reason = ""
             self._become(ConsoleState.LIVE)
             if self._held:
                 self._outgoing.put_nowait(bytes(self._held))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
@@ -247,7 +247,9 @@ def _words(text: str) -> list[str]:
 
 
 def build_vm(draft: VmDraft, lab_image: str = "") -> VirtualMachine:
-    """The VirtualMachine of a draft without problems."""
+    """The VirtualMachine of a draft without problems. `lab_image` is a container image or a URL."""
+    if draft.source == "lab" and lab_image.startswith(("http://", "https://")):
+        draft = replace(draft, source="http", image=lab_image, checksum="")
     volumes, templates = _volumes(draft, lab_image)
     disks = [Disk(name=v.name, disk=DiskTarget(bus="virtio")) for v in volumes]
     interfaces, networks = _networks(draft)

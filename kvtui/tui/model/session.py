@@ -49,7 +49,7 @@ class Preferences:
     prefix: tuple[str, ...] = ("ctrl+right_square_bracket", "ctrl+5")
     """Keys that leave a captured console, by toolkit name."""
     lab_image: str = ""
-    """Container image of the lab's guest, offered for new VMs; empty when there is none."""
+    """Container image or URL of a small guest, offered for new VMs; empty takes what the engine offers."""
     detail_delay: float = 0.15
     """Seconds that the cursor rests before the detail pane follows it."""
 
@@ -86,6 +86,11 @@ class Session:
 
     def sight(self) -> Sight:
         return Sight(self.clock(), self.preferences.glyphs)
+
+    @property
+    def lab_image(self) -> str:
+        """The lab's guest, for a first VM without a download; empty where there is none."""
+        return self.preferences.lab_image or self.cluster.lab_image
 
     def situation(self) -> Situation:
         p = self.preferences

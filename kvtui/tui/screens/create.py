@@ -32,6 +32,8 @@ _ACCESS = (("ReadWriteOnce", "RWO: one node"), ("ReadWriteMany", "RWX: shared, c
 _STRATEGIES = tuple((s, s) for s in ("Always", "Manual", "RerunOnFailure", "Halted", "Once"))
 _AFTER = (("start", "create and start"), ("console", "create, start and open console"), ("create", "create"))
 _TEMPLATE = "spec.template.spec"
+_SHARED = "kvtui-shared"
+"""The class on which a first VM can be moved between nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,12 @@ class CreateVm(FormScreen[Created | None]):
         super().__init__(session, draft)
         names = self._names()
         draft.name = draft.name or suggestion(names)
-        if session.preferences.lab_image:
+        if session.lab_image:
             draft.source = "lab"
             draft.memory = "256Mi"
+            draft.disk_size = "1Gi"
+            if any(value == _SHARED for value, _ in self.class_choices()):
+                draft.access, draft.storage_class = "ReadWriteMany", _SHARED
         self.draft: VmDraft = draft
         self.server: Cell = Cell("not asked yet", Tone.DIM)
         self.server_ok = False
@@ -65,7 +70,8 @@ class CreateVm(FormScreen[Created | None]):
 
     def fields(self) -> Sequence[FieldSpec]:
         def imports(draft: VmDraft) -> bool:
-            return draft.source in IMPORTS
+            lab_by_url = draft.source == "lab" and "://" in self.session.lab_image
+            return draft.source in IMPORTS or lab_by_url
 
         def volumes(draft: VmDraft) -> bool:
             return imports(draft) or bool(draft.extra_disk)
@@ -106,7 +112,7 @@ class CreateVm(FormScreen[Created | None]):
         )  # fmt: skip
 
     def source_choices(self) -> Sequence[tuple[str, str]]:
-        return _SOURCES if self.session.preferences.lab_image else _SOURCES[1:]
+        return _SOURCES if self.session.lab_image else _SOURCES[1:]
 
     def namespace_choices(self) -> Sequence[tuple[str, str]]:
         return [(name, name) for name in self.session.cluster.namespaces()]
@@ -127,7 +133,7 @@ class CreateVm(FormScreen[Created | None]):
             names=self._names(),
             volumes=frozenset(volumes),
             nodes=frozenset(n.metadata.name for n in cluster.nodes),
-            lab_image=self.session.preferences.lab_image,
+            lab_image=self.session.lab_image,
         )
         return vm_problems(draft, around)
 
@@ -137,7 +143,7 @@ class CreateVm(FormScreen[Created | None]):
         draft: VmDraft = self.draft
         if self.problems:
             return [heading("Problems"), *self.problem_lines(), line(""), line("A digit goes to the step.")]
-        vm = build_vm(draft, self.session.preferences.lab_image)
+        vm = build_vm(draft, self.session.lab_image)
         source = dict(_SOURCES)[draft.source]
         lines = [
             pair("Server check", self.server),
@@ -172,7 +178,7 @@ class CreateVm(FormScreen[Created | None]):
         """A dry run: the server's own checks."""
         self.server, self.server_ok = Cell("asking...", Tone.DIM), False
         self.paint()
-        vm = build_vm(self.draft, self.session.preferences.lab_image)
+        vm = build_vm(self.draft, self.session.lab_image)
         try:
             await self.session.client.create(vm, dry_run=True, field_manager="kvtui", strict=True)
         except KvtuiError as error:
@@ -193,7 +199,7 @@ class CreateVm(FormScreen[Created | None]):
         draft: VmDraft = self.draft
         self.note = Cell("creating...", Tone.BUSY)
         self.paint()
-        vm = build_vm(draft, self.session.preferences.lab_image)
+        vm = build_vm(draft, self.session.lab_image)
         try:
             made = await self.session.client.create(vm, field_manager="kvtui", strict=True)
         except KvtuiError as error:

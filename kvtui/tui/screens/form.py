@@ -113,14 +113,14 @@ class FormScreen(Screen[T]):
             wrong = any(f.step == index and f.name in self.problems and f.name in self.touched for f in self.fields())
             tone = Tone.FAIL if wrong else (Tone.STRONG if index == self.step else Tone.DIM)
             text = f"{index} {name}{'!' if wrong else ''}"
-            rail.append(Cell(f"[{text}]" if index == self.step else f" {text} ", tone))
+            rail.append(Cell(f"[{text}] " if index == self.step else f"{text} ", tone))
         self.query_one("#rail", Bar).put(rail)
         if self.step == len(self.steps):
             self.query_one("#review", TextPane).put(self.review())
         focused = self.focused
         here = next((r for r in self.query(FieldRow) if focused is not None and r.control is focused), None)
         path = here.spec.path if here is not None else "A digit goes to that step."
-        self.query_one("#form-status", Bar).put([Cell(f" {path}", Tone.DIM)], [self.note, Cell(" ")])
+        self.query_one("#form-status", Bar).put([Cell(" "), self.note if self.note.text else Cell(path, Tone.DIM)])
         hints = [Cell(" ")]
         for key, label in _KEYS:
             hints += [Cell(key, "key"), Cell(f" {label}  ")]

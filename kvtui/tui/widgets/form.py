@@ -90,8 +90,8 @@ class FieldRow(Vertical):
     FieldRow .label { width: 18; color: $kv-text-dim; text-style: $kv-text-dim-style; }
     FieldRow Input { height: 1; border: none; padding: 0; width: 1fr; background: $kv-pane; color: $kv-text; }
     FieldRow Input:focus { border: none; background: $kv-pane; text-style: underline; }
-    FieldRow .error { color: $kv-state-fail; text-style: $kv-state-fail-style; }
-    FieldRow .error { height: auto; display: none; padding-left: 18; }
+    FieldRow .problem { color: $kv-state-fail; text-style: $kv-state-fail-style; }
+    FieldRow .problem { height: auto; display: none; padding-left: 18; }
     FieldRow.-wrong .error { display: block; }
     """
 
@@ -118,7 +118,7 @@ class FieldRow(Vertical):
                     self._initial, compact=True, password=spec.secret, placeholder=spec.placeholder,
                     select_on_focus=False,
                 )  # fmt: skip
-        yield Label("", classes="error", markup=False)
+        yield Label("", classes="problem", markup=False)
 
     @property
     def control(self) -> Input | ChoiceField:
@@ -128,7 +128,7 @@ class FieldRow(Vertical):
 
     def set_error(self, text: str) -> None:
         self.set_class(bool(text), "-wrong")
-        self.query_one(".error", Label).update(text)
+        self.query_one(".problem", Label).update(text)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
