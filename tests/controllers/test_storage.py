@@ -39,7 +39,6 @@ def claim(name: str = "c", modes: list[str] | None = None, **more: Any) -> Persi
         "name": name,
         "namespace": "ns",
         "uid": "u-1",
-        "finalizers": [binder.PROTECTION],
         **more.get("metadata", {}),
     }
     return from_wire({"metadata": metadata, "spec": spec, "status": more.get("status", {})}, PersistentVolumeClaim)
@@ -56,9 +55,7 @@ def volume(name: str = "v", phase: str = "Available", **spec: Any) -> Persistent
 
 
 def at(claim_: PersistentVolumeClaim, *volumes: PersistentVolume, **more: Any) -> binder.Situation:
-    return binder.Situation(
-        claim_, volumes, more.get("storage_class", LOCAL_CLASS), more.get("default", ""), more.get("in_use", False)
-    )
+    return binder.Situation(claim_, volumes, more.get("storage_class", LOCAL_CLASS), more.get("default", ""))
 
 
 def test_a_local_volume_is_a_directory_of_its_node() -> None:
@@ -114,13 +111,6 @@ def test_a_volume_made_for_a_claim_is_bound_to_it_and_to_no_successor() -> None:
 def test_a_bound_claim_whose_volume_is_gone_is_lost() -> None:
     bound = claim(spec={"volumeName": "v"}, status={"phase": "Bound"})
     assert binder.plan(at(bound)) == [binder.PatchClaimStatus({"phase": "Lost"})]
-
-
-def test_a_claim_in_use_is_kept_until_it_is_not() -> None:
-    deleted = claim(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "7"})
-    assert binder.plan(at(deleted, in_use=True)) == []
-    (step,) = binder.plan(at(deleted))
-    assert step == binder.PatchClaim({"metadata": {"finalizers": [], "resourceVersion": "7"}})
 
 
 def test_a_claim_without_class_gets_the_default() -> None:

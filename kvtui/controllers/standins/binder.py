@@ -1,8 +1,8 @@
-"""Binds claims and volumes to each other, and keeps a claim that a Pod uses.
+"""Binds claims and volumes to each other.
 
-Stands in for kube-controller-manager's persistent volume controllers.
+Stands in for kube-controller-manager's persistent volume controller.
 
-Source: k8s.io/kubernetes/pkg/controller/volume/{persistentvolume,pvcprotection}; https://kubernetes.io/docs/concepts/storage/persistent-volumes/
+Source: k8s.io/kubernetes/pkg/controller/volume/persistentvolume; https://kubernetes.io/docs/concepts/storage/persistent-volumes/
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvtui.api import quantity, selectors
-from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from kvtui.api.registry import object_reference
 from kvtui.api.wire import ObjectKey, to_wire
@@ -22,7 +21,6 @@ from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.errors import NotFound
 
 COMPONENT = "persistentvolume-controller"
-PROTECTION = "kubernetes.io/pvc-protection"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
@@ -71,25 +69,15 @@ class Situation:
     """Its own volume if it names one, else the candidates of its class."""
     storage_class: StorageClass | None
     default_class: str
-    in_use: bool
-    """A Pod that has not ended uses it."""
 
 
 def plan(at: Situation) -> list[Step]:
     """What to do next for a claim; one stage at a time, each looked at anew."""
     claim = at.claim
     if claim.metadata.deletion_timestamp:
-        if PROTECTION in claim.metadata.finalizers and not at.in_use:
-            left = [f for f in claim.metadata.finalizers if f != PROTECTION]
-            return [PatchClaim({"metadata": {"finalizers": left, "resourceVersion": claim.metadata.resource_version}})]
         return []
     if claim.spec.storage_class_name is None and not claim.spec.volume_name and at.default_class:
         return [PatchClaim({"spec": {"storageClassName": at.default_class}})]
-    if PROTECTION not in claim.metadata.finalizers:
-        finalizers = [*claim.metadata.finalizers, PROTECTION]
-        return [
-            PatchClaim({"metadata": {"finalizers": finalizers, "resourceVersion": claim.metadata.resource_version}})
-        ]
     volume = _own_volume(at)
     if volume is not None:
         return _bind(claim, volume)
@@ -213,18 +201,16 @@ class BinderController:
         self.claims = informers.index(PersistentVolumeClaim, "pending class", _class_of)
         informers.index(PersistentVolume, "claim", _claim_of)
         self.volumes = informers.index(PersistentVolume, "free class", _free_class)
-        self.pods = indices.pods(informers)
         self.classes = informers.of(StorageClass)
         self.recorder = context.recorders.of(COMPONENT)
         self.controller: Controller[ObjectKey] = Controller(
             "binder",
             self.reconcile,
-            informers=[self.claims, self.volumes, self.pods, self.classes],
+            informers=[self.claims, self.volumes, self.classes],
             settings=context.settings.loop,
         )
         self.claims.subscribe(lambda old, new: self._claim_changed(old, new))
         self.volumes.subscribe(lambda old, new: self._volume_changed(new or old))
-        self.pods.subscribe(lambda old, new: self._pod_changed(new or old))
         self.classes.subscribe(lambda old, new: self._pending())
 
     async def run(self) -> None:
@@ -248,12 +234,6 @@ class BinderController:
         for name in _free_class(volume):
             for claim in self.claims.store.by_index("pending class", name):
                 self.controller.queue.add(claim.key)
-
-    def _pod_changed(self, pod: Pod | None) -> None:
-        for volume in pod.spec.volumes if pod is not None else ():
-            if pod is not None and volume.persistent_volume_claim is not None:
-                name = str(volume.persistent_volume_claim.get("claimName"))
-                self.controller.queue.add(ObjectKey(pod.metadata.namespace, name))
 
     def _pending(self) -> None:
         for claim in self.claims.all():
@@ -297,10 +277,6 @@ class BinderController:
             volumes=tuple(found),
             storage_class=self.classes.get(("", claim.spec.storage_class_name or "")),
             default_class=default_class(self.classes.all()),
-            in_use=any(
-                pod.status.phase not in ("Succeeded", "Failed")
-                for pod in self.pods.store.by_index(indices.CLAIM, str(claim.key))
-            ),
         )
 
     async def _apply(self, claim: PersistentVolumeClaim, step: Step) -> None:
