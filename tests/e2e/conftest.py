@@ -1,0 +1,118 @@
+"""A lab started by the product's own commands, and a server that offers its guest image."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from kvtui.api.meta import Resource
+from kvtui.client.kubeconfig import load
+from kvtui.client.rest import Client
+
+R = TypeVar("R", bound=Resource)
+NEEDED = ("libvirtd", "qemu-system-x86_64", "qemu-img", "nft", "ip", "genisoimage", "dnsmasq")
+BOOT = 120.0
+"""Seconds for anything that waits for an emulated guest."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running lab."""
+
+    data: Path
+    address: str
+    """Under which nodes and guests reach this machine."""
+    image: str
+    """URL of the guest image."""
+
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.data / "engine.json").read_text())
+        return found
+
+    def pid(self, process: str) -> int:
+        return int(self.record()["processes"][process]["pid"])
+
+
+def run(*arguments: str, timeout: float = 240) -> str:
+    """One command of the product. Fails the test with its words."""
+    command = [sys.executable, "-m", "kvtui", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"kvtui {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two nodes, for all tests of a run."""
+    if os.geteuid() != 0:
+        pytest.skip("a lab needs root")
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    data = Path(tempfile.mkdtemp(prefix="kve2e-", dir="/tmp"))
+    engine = data / "lab"
+    try:
+        run("lab", "start", "--nodes", "2", "--data", str(engine))
+        address = json.loads(run("lab", "status", "--data", str(engine), "-o", "json"))["hostAddress"]
+        images = data / "images"
+        images.mkdir()
+        run("lab", "image", "--to", str(images / "guest.qcow2"))
+        handler = functools.partial(_Quiet, directory=str(images))
+        with http.server.ThreadingHTTPServer((address, 0), handler) as server:
+            thread = threading.Thread(target=server.serve_forever, name="images", daemon=True)
+            thread.start()
+            yield Lab(engine, address, f"http://{address}:{server.server_port}/guest.qcow2")
+            server.shutdown()
+            thread.join()
+    finally:
+        run("lab", "stop", "--data", str(engine))
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture
+async def client(lab: Lab) -> AsyncIterator[Client]:
+    async with Client(await load(lab.data / "kubeconfig")) as made:
+        yield made
+
+
+async def until(
+    client: Client, type_: type[R], key: tuple[str, str], holds: Callable[[R | None], object], timeout: float = BOOT
+) -> R | None:
+    """Follows an object until something holds of it."""
+    found: R | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                found = await client.find(type_, key)
+                if holds(found):
+                    return found
+                revision = found.metadata.resource_version if found is not None else None
+                events = client.watch(
+                    type_, key[0], resource_version=revision, field_selector=f"metadata.name={key[1]}", timeout=30
+                )
+                async with contextlib.aclosing(events) as stream:
+                    async for event in stream:
+                        if event.type != "BOOKMARK" and holds(None if event.type == "DELETED" else event.object):
+                            return event.object
+    except TimeoutError:
+        raise AssertionError(f"{type_.__name__} {key} never got there; last seen: {found}") from None
