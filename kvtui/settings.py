@@ -54,6 +54,8 @@ class ControllerSettings:
     """Where metrics are served."""
     metrics_port: int | None = None
     """None or 0 serves no metrics."""
+    leader_election: bool = False
+    """Whether several such processes may be started, of which one works."""
     install_namespace: str = "kubevirt"
     """Where the KubeVirt object is and our own leases live."""
     start_backoff_step: float = 10.0
@@ -68,6 +70,8 @@ class ControllerSettings:
     """How often heartbeats are looked at without a change."""
     shared_storage: str = ""
     """Directory that all nodes see, for the shared storage class; empty makes no such class."""
+    shared_default: bool = False
+    """The shared class is the default one, so that VMs can move between nodes without being told."""
     terminated_pods: int = 500
     """Finished Pods without a living owner that are kept; the oldest beyond are removed."""
 
@@ -94,6 +98,8 @@ class NodeSettings:
     """Where QEMU finds VM files; empty derives a short path below /run from the data directory."""
     labels: tuple[tuple[str, str], ...] = ()
     """Further labels of the Node object."""
+    annotations: tuple[tuple[str, str], ...] = ()
+    """Further annotations of the Node object."""
     kvm: bool = False
     """The probe found that KVM runs guests."""
     kvm_reason: str = ""

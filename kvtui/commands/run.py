@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kvtui.apiserver.extension import Extension
 
 log = structlog.get_logger()
+LAB_IMAGE = "kvtui.io/lab-image"
+"""Annotation of a Node: where it serves the guest image."""
 
 
 @click.group("run", hidden=True)
@@ -131,13 +133,39 @@ async def _agent(engine: EngineDirectory, record: EngineRecord, node: NodeRecord
     uri = "qemu:///system" if os.geteuid() == 0 else "qemu:///session"
     settings = replace(node_settings(engine, record, node, uri=uri), kvm=found.kvm, kvm_reason=found.reason)
     endpoint = await kubeconfig.load(engine.node(node.name) / "kubeconfig")
-    tell_ready()
-    await run_agent(
-        settings,
-        endpoint,
-        network=pod_network((node.pods,), node.bridge),
-        registries_conf=registries_conf(engine),
-    )
+    async with _guest_image(engine, node) as url:
+        annotations = ((LAB_IMAGE, url),) if url else ()
+        tell_ready()
+        await run_agent(
+            replace(settings, annotations=annotations),
+            endpoint,
+            network=pod_network((node.pods,), node.bridge),
+            registries_conf=registries_conf(engine),
+        )
+
+
+@contextlib.asynccontextmanager
+async def _guest_image(engine: EngineDirectory, node: NodeRecord) -> AsyncIterator[str]:
+    """The URL of the guest image on this node, on the same port as before if it is free; empty when there is none."""
+    from kvtui.commands.engine import cache_directory
+    from kvtui.lab.image.build import build_image
+    from kvtui.lab.image.server import guest_image_server
+
+    def build() -> Path:
+        return build_image(cache_directory(), say=lambda line: log.info("guest image", doing=line))
+
+    remembered = engine.node(node.name) / "image-port"
+    text = remembered.read_text(encoding="ascii") if remembered.exists() else ""
+    ports = (int(text), 0) if text.isdigit() else (0,)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(guest_image_server(node.address, ports, build))
+        except OSError as error:
+            log.warning("guest image is not served", error=str(error))
+            url = ""
+        else:
+            remembered.write_text(url.rpartition(":")[2].partition("/")[0], encoding="ascii")
+        yield url
 
 
 def _now() -> datetime:

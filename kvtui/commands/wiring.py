@@ -26,7 +26,9 @@ def apiserver_settings(engine: EngineDirectory, record: EngineRecord) -> ApiServ
 
 
 def controller_settings(engine: EngineDirectory) -> ControllerSettings:
-    return ControllerSettings(shared_storage=str(engine.shared))
+    record = engine.read()
+    several = record is not None and len(record.nodes) > 1
+    return ControllerSettings(shared_storage=str(engine.shared), shared_default=several)
 
 
 def node_settings(engine: EngineDirectory, record: EngineRecord, node: NodeRecord, *, uri: str) -> NodeSettings:

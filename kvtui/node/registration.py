@@ -277,7 +277,8 @@ class Registration:
                 old = {k for k in node.metadata.labels if k.startswith(capabilities.PREFIXES)}
                 wanted |= dict.fromkeys(old - found.keys()) | found
         labels = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
-        annotations = {}
+        further = self._settings.annotations
+        annotations = {k: v for k, v in further if node.metadata.annotations.get(k) != v}
         if node.metadata.annotations.get(STORAGE) != str(self._storage):
             annotations[STORAGE] = str(self._storage)
         if HEARTBEAT not in node.metadata.annotations and ready:

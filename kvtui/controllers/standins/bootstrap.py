@@ -28,8 +28,9 @@ log = structlog.get_logger()
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
-def storage_classes(shared_path: str) -> list[StorageClass]:
-    """kvtui-local (the default), its alias local-path, and kvtui-shared where there is a shared directory."""
+def storage_classes(shared_path: str, *, shared_default: bool = False) -> list[StorageClass]:
+    """kvtui-local, its alias local-path, and kvtui-shared where there is a shared directory; one is the default."""
+    default = {DEFAULT_CLASS: "true"}
     local = [
         StorageClass(
             metadata=ObjectMeta(name=name, annotations=annotations),
@@ -38,12 +39,15 @@ def storage_classes(shared_path: str) -> list[StorageClass]:
             volume_binding_mode="WaitForFirstConsumer",
             allow_volume_expansion=True,
         )
-        for name, annotations in (("kvtui-local", {DEFAULT_CLASS: "true"}), ("local-path", {}))
+        for name, annotations in (
+            ("kvtui-local", {} if shared_path and shared_default else default),
+            ("local-path", {}),
+        )
     ]
     if not shared_path:
         return local
     shared = StorageClass(
-        metadata=ObjectMeta(name="kvtui-shared"),
+        metadata=ObjectMeta(name="kvtui-shared", annotations=default if shared_default else {}),
         provisioner=SHARED,
         parameters={PATH: shared_path},
         reclaim_policy="Delete",
@@ -78,7 +82,7 @@ class BootstrapController:
         self._client = context.client
         self._objects: list[Resource] = [
             *configuration(context.settings.install_namespace),
-            *storage_classes(context.settings.shared_storage),
+            *storage_classes(context.settings.shared_storage, shared_default=context.settings.shared_default),
         ]
 
     async def run(self) -> None:
