@@ -112,7 +112,10 @@ async def until(
                 )
                 async with contextlib.aclosing(events) as stream:
                     async for event in stream:
-                        if event.type != "BOOKMARK" and holds(None if event.type == "DELETED" else event.object):
-                            return event.object
+                        if event.type == "BOOKMARK":
+                            continue
+                        found = None if event.type == "DELETED" else event.object
+                        if holds(found):
+                            return found
     except TimeoutError:
         raise AssertionError(f"{type_.__name__} {key} never got there; last seen: {found}") from None

@@ -18,6 +18,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import ObjectMeta
 from kvtui.api.wire import from_wire
 from kvtui.client.rest import Client
+from kvtui.errors import ServerError, Unreachable
 from tests.e2e.conftest import BOOT, Lab, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -84,13 +85,16 @@ async def launcher(client: Client, instance: VirtualMachineInstance) -> Pod:
 async def printed(client: Client, pod: Pod, words: str) -> str:
     """The launcher's log once these words are in it."""
     path = f"/api/v1/namespaces/default/pods/{pod.metadata.name}/log"
-    text = ""
     async with asyncio.timeout(BOOT):
-        async for line in client.stream(path, {"container": "compute", "follow": "true"}):
-            text += line.decode(errors="replace") + "\n"
-            if words in text:
-                return text
-    raise AssertionError(f"{words!r} was never printed: {text[-500:]}")
+        while True:
+            text = ""
+            try:
+                async for line in client.stream(path, {"container": "compute", "follow": "true"}):
+                    text += line.decode(errors="replace") + "\n"
+                    if words in text:
+                        return text
+            except (ServerError, Unreachable):
+                await asyncio.sleep(0.5)  # an agent that was killed is coming back
 
 
 async def hello(client: Client, instance: VirtualMachineInstance) -> str:
