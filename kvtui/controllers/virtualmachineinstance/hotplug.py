@@ -44,7 +44,8 @@ def _cpu(vmi: VirtualMachineInstance, launcher: Pod, now: datetime) -> VirtualMa
     current, wanted = vmi.status.current_cpu_topology, vmi.spec.domain.cpu
     if current is None or wanted is None or conditions.find(vmi.status.conditions, "HotVCPUChange") is not None:
         return vmi
-    if (wanted.sockets or 0) == (current.sockets or 0):
+    # A topology of which only a part is given leaves the sockets unset, which is one.
+    if (wanted.sockets or 1) == (current.sockets or 1):
         return vmi
     vmi = _put(vmi, conditions.make(Condition, "HotVCPUChange", "True", now=now))
     if not is_dedicated(vmi.spec) or not launcher.spec.containers:
