@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from typing import Any
 
 import click
 
-from kvtui.commands import output
-from kvtui.commands.apply import apply_all
-from kvtui.commands.connection import merged, run_async, server_options
+from kvtui.commands.connection import server_options
+from kvtui.commands.create_copies import clone, snapshot
+from kvtui.commands.create_types import instancetype, preference
+from kvtui.commands.deliver import deliver, suffix
+from kvtui.commands.verb import Verb, example
 from kvtui.commands.vm_manifest import VmRequest, data_volume, virtual_machine
 from kvtui.errors import Usage
 
@@ -20,12 +20,14 @@ def group() -> None:
     """Make manifests, or with --apply the objects themselves."""
 
 
-def suffix() -> str:
-    """Five characters that make a name new."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(5))
-
-
-@group.command("vm")
+@group.command(
+    "vm",
+    cls=Verb,
+    epilog=example(
+        "kvtui create vm --name web --volume-containerdisk src:registry/image:1 --apply",
+        "kvtui create vm --instancetype small --volume-pvc src:disk",
+    ),
+)
 @click.option("--name", metavar="NAME", help="Default: vm- and five random characters.")
 @click.option("--run-strategy", default="Always", show_default=True, metavar="STRATEGY")
 @click.option("--termination-grace-period", type=int, default=180, show_default=True, metavar="SECONDS")
@@ -57,7 +59,7 @@ def suffix() -> str:
 @server_options
 @click.pass_context
 def create_vm(ctx: click.Context, /, send: bool, **options: Any) -> None:
-    """A VirtualMachine: `kvtui create vm --name web --volume-containerdisk src:registry/image:1 --apply`."""
+    """A VirtualMachine."""
     if options["instancetype"] and (options["memory"] or options["cpu"]):
         raise Usage("--instancetype takes the place of --memory and --cpu")
     namespace = options["namespace"] or (ctx.find_object(dict) or {}).get("namespace")
@@ -82,10 +84,14 @@ def create_vm(ctx: click.Context, /, send: bool, **options: Any) -> None:
         network_data_base64=options["cloud_init_network_data"] or "",
         ports=options["ports"],
     )
-    _deliver(ctx, virtual_machine(request), send, options)
+    deliver(ctx, virtual_machine(request), options, send=send)
 
 
-@group.command("dv")
+@group.command(
+    "dv",
+    cls=Verb,
+    epilog=example("kvtui create dv --name disk --size 10Gi --http https://server/image.qcow2 --apply"),
+)
 @click.option("--name", required=True, metavar="NAME")
 @click.option("--size", metavar="QUANTITY", help="Size of the disk; clones take their source's.")
 @click.option("--http", metavar="URL", help="Import from a web server.")
@@ -99,7 +105,7 @@ def create_vm(ctx: click.Context, /, send: bool, **options: Any) -> None:
 @server_options
 @click.pass_context
 def create_dv(ctx: click.Context, /, send: bool, **options: Any) -> None:
-    """A DataVolume: `kvtui create dv --name disk --size 10Gi --http https://server/image.qcow2 --apply`."""
+    """A DataVolume."""
     sources = [name for name in ("http", "registry", "pvc", "blank") if options[name]]
     if len(sources) != 1:
         raise Usage("name exactly one of --http, --registry, --pvc and --blank")
@@ -126,12 +132,8 @@ def create_dv(ctx: click.Context, /, send: bool, **options: Any) -> None:
         storage_class=options["storage_class"],
         access_mode=options["access_mode"],
     )
-    _deliver(ctx, manifest, send, options)
+    deliver(ctx, manifest, options, send=send)
 
 
-def _deliver(ctx: click.Context, manifest: dict[str, Any], send: bool, options: dict[str, Any]) -> None:
-    if not send:
-        click.echo(output.to_yaml(manifest), nl=False)
-        return
-    more = {"dry_run": "none", "force_conflicts": False, "format_": None}
-    ctx.exit(run_async(apply_all([manifest], merged(ctx, {**options, **more}))))
+for made in (instancetype, preference, clone, snapshot):
+    group.add_command(made)

@@ -18,7 +18,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_BYTES = 32 * 2**20
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Safe, and strict about duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
 
 
 # Timestamps stay text, as everywhere in the API.
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -43,7 +43,7 @@ def read(names: Iterable[str], *, recursive: bool = False) -> list[dict[str, Any
     found: list[dict[str, Any]] = []
     for name, text in _texts(names, recursive=recursive):
         try:
-            documents = list(yaml.load_all(text, Loader=_Loader))  # derived from SafeLoader
+            documents = list(yaml.load_all(text, Loader=Loader))  # derived from SafeLoader
         except (yaml.YAMLError, RecursionError) as error:
             raise Usage(f"{name} cannot be read: {' '.join(str(error).split())}") from error
         for document in documents:

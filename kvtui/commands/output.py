@@ -50,18 +50,23 @@ def without_managed_fields(value: Any) -> Any:
 
 def table(document: dict[str, Any], *, wide: bool, namespaced: bool, headers: bool = True) -> list[str]:
     """Lines of a meta.k8s.io Table, aligned; `namespaced` puts the namespace first."""
+    return aligned(cells(document, wide=wide, namespaced=namespaced, headers=headers))
+
+
+def cells(document: dict[str, Any], *, wide: bool, namespaced: bool, headers: bool = True) -> list[list[str]]:
+    """Rows of a meta.k8s.io Table, the titles first."""
     columns = document.get("columnDefinitions") or []
     shown = [i for i, c in enumerate(columns) if wide or not c.get("priority")]
     rows = []
     for row in document.get("rows") or []:
-        cells = [_cell(row["cells"][i]) for i in shown]
+        row_cells = [_cell(row["cells"][i]) for i in shown]
         if namespaced:
-            cells.insert(0, _cell(((row.get("object") or {}).get("metadata") or {}).get("namespace")))
-        rows.append(cells)
+            row_cells.insert(0, _cell(((row.get("object") or {}).get("metadata") or {}).get("namespace")))
+        rows.append(row_cells)
     titles = [columns[i]["name"].upper() for i in shown]
     if namespaced:
         titles.insert(0, "NAMESPACE")
-    return aligned([titles, *rows] if headers else rows)
+    return [titles, *rows] if headers else rows
 
 
 def _cell(value: Any) -> str:
