@@ -300,3 +300,25 @@ async def test_the_guest_gets_the_whole_screen_but_two_lines(stage: Stage) -> No
         await pilot.resize_terminal(100, 40)  # type: ignore[attr-defined]
         await press(pilot)
         assert (stage.console.terminal.rows, stage.console.terminal.columns) == (38, 100)
+
+
+async def test_leaving_and_coming_back_under_a_flood(stage: Stage) -> None:
+    async def flood() -> None:
+        number = 0
+        while True:
+            number += 1
+            stage.server.print(b"line %d\r\n" % number)
+            await asyncio.sleep(0)
+
+    async with console_screen(stage) as (app, pilot):
+        flooding = asyncio.create_task(flood())
+        try:
+            for _ in range(4):
+                await press(pilot, "ctrl+right_square_bracket", "full_stop")
+                await until(lambda: isinstance(app.screen, MainScreen))
+                await press(pilot, "c")
+                await until(lambda: isinstance(app.screen, ConsoleScreen))
+        finally:
+            flooding.cancel()
+        assert stage.console.state is ConsoleState.LIVE
+        await until(lambda: "line" in shown(app))

@@ -25,8 +25,8 @@ from kvtui.tui.widgets.terminal_view import TerminalView
 _LARGE_PASTE = 500
 PREFIX_KEYS: tuple[tuple[str, str], ...] = (
     (".", "leave"), ("x", "close"), ("?", "help"), ("[", "scroll"), ("/", "search"), ("m", "migrate"),
-    ("n", "next"), ("p", "previous"), ("w", "list"), ("l", "lock"), ("R", "reconnect"), ("s", "start VM"),
-    ("z", "full screen"), ("g", "stty"), ("i", "info"), ("esc", "back"),
+    ("esc", "back"), ("n", "next"), ("p", "previous"), ("w", "list"), ("l", "lock"), ("R", "reconnect"),
+    ("s", "start"), ("z", "zoom"), ("g", "stty"), ("i", "info"),
 )  # fmt: skip
 _FURTHER = {"q": ".", "c": "w", "ctrl+c": "esc"}
 _LATER = {"r": "recording", "f": "sending a file", "k": "special keys", "v": "pasting from kvtui", "t": "writer roles",
@@ -65,16 +65,29 @@ class ConsoleScreen(Screen[None]):
     def view(self) -> TerminalView:
         return self.query_one(TerminalView)
 
+    @property
+    def standing(self) -> bool:
+        """Its parts are there. A session goes on while its screen is being taken down."""
+        return self.is_mounted and bool(self.query(TerminalView))
+
     def on_mount(self) -> None:
         self.console.locked = self.console.locked or self.session.preferences.read_only
+        self.session.journal.listeners.append(self._said)
         self.set_interval(1.0, self.paint)
         self.call_after_refresh(self.paint)
 
     def on_unmount(self) -> None:
         self._unsubscribe()
+        self.session.journal.listeners.remove(self._said)
+
+    def _said(self) -> None:
+        """What is answered to an action of this screen stands in its own last line."""
+        if self.session.journal.messages and self.standing:
+            self.message = self.session.journal.messages[-1].text
+            self._paint_status()
 
     def _changed(self, rows: set[int]) -> None:
-        if not self.is_mounted:
+        if not self.standing:
             return
         self.console.unread = 0
         if rows:
@@ -94,6 +107,8 @@ class ConsoleScreen(Screen[None]):
     # Painting
 
     def paint(self) -> None:
+        if not self.standing:
+            return
         self._paint_tabs()
         banner = self._banner()
         self.set_class(bool(banner), "-banner")
@@ -311,7 +326,6 @@ class ConsoleScreen(Screen[None]):
         action = self.session.action("vm.start")
         if action is not None:
             await self.session.runner.run(action, [row], action.level, Choice())
-        self.message = self.session.journal.messages[-1].text
         self.paint()
 
     def _step(self, step: int) -> None:

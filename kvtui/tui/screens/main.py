@@ -311,6 +311,8 @@ class MainScreen(Acts):
 
     def _tick(self) -> None:
         """Once a second: ages, clocks and the banner. What reads the same is not sent."""
+        if not self.standing:
+            return
         self._paint_header()
         if self.is_current:
             self.table.tick()
@@ -319,6 +321,8 @@ class MainScreen(Acts):
             self.paint_detail()
 
     def _health_changed(self) -> None:
+        if not self.standing:
+            return
         offline = self.session.cluster.health.link is Link.OFFLINE
         if self.table.stale != offline:
             self.table.stale = offline
@@ -326,8 +330,9 @@ class MainScreen(Acts):
         self.paint_bars()
 
     def _collection_changed(self, change: Change) -> None:
-        self._paint_tabs()
-        self._paint_filter()
+        if self.standing:
+            self._paint_tabs()
+            self._paint_filter()
 
     def on_object_list_moved(self, message: ObjectList.Moved) -> None:
         message.stop()

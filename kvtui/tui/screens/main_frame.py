@@ -80,6 +80,11 @@ class MainFrame(Screen[None]):
 
     # Parts
 
+    @property
+    def standing(self) -> bool:
+        """Its parts are there. The caches go on telling while the screen is being taken down."""
+        return self.is_mounted and bool(self.query(ObjectList))
+
     def glyphs(self) -> Any:
         return self.session.preferences.glyphs
 
@@ -243,6 +248,8 @@ class MainFrame(Screen[None]):
         self.session.journal.say(text, severity, about=about)
 
     def message_came(self) -> None:
+        if not self.standing:
+            return
         messages = self.session.journal.messages
         self._shown_message = messages[-1] if messages else None
         self.paint_status()
