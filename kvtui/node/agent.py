@@ -30,7 +30,7 @@ from kvtui.node.build import Builder, NodeTraits
 from kvtui.node.console import Consoles
 from kvtui.node.domains import Domains
 from kvtui.node.guestagent import GuestAgents
-from kvtui.node.hypervisor import ConnectionChanged, Event, Hypervisor, HypervisorRefused, NodeFacts
+from kvtui.node.hypervisor import ConnectionChanged, DomainId, Event, Hypervisor, HypervisorRefused, NodeFacts
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
 from kvtui.node.migration.peers import Peers
@@ -40,11 +40,12 @@ from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.plugging import Devices
 from kvtui.node.pods import Pods
+from kvtui.node.probes import Prober, Probes
 from kvtui.node.registration import Health, Registration
 from kvtui.node.report import Reporter
 from kvtui.node.server import AgentServer
 from kvtui.node.start import Starter
-from kvtui.node.state import Record, Records
+from kvtui.node.state import Record, Records, Stage
 from kvtui.node.volumes.images import ImageCache, ImagePuller
 from kvtui.node.volumes.room import QemuUser, Volumes
 from kvtui.node.workers import Workers
@@ -142,6 +143,7 @@ class Agent:
             server_tls=server_tls,
         )
         self._migrations = MigrationRoom(source, target)
+        self._probes = Probes(Prober(hypervisor, networks), ready=self._readiness_changed, dead=self._not_alive)
         devices = Devices(
             hypervisor=hypervisor,
             records=self.records,
@@ -160,6 +162,7 @@ class Agent:
             agents=self._guest_agents,
             traits=self.traits,
             plugging=devices,
+            probes=self._probes,
             migrations=self._migrations,
             forget=self._forget,
         )
@@ -190,6 +193,7 @@ class Agent:
             address=settings.address,
             lock=self.domains.lock,
             look=self.look,
+            ready=self._probes.is_ready,
             pull_backoff=settings.pull_backoff,
         )
         self._domain_loop: Controller[str] = Controller(
@@ -248,6 +252,22 @@ class Agent:
     async def _pod_ended(self, record: Record) -> None:
         await self._pods.ended(record)
 
+    def _readiness_changed(self, uid: str) -> None:
+        record = self.records.get(uid)
+        if record is not None:
+            self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
+
+    async def _not_alive(self, uid: str) -> None:
+        """A guest that fails its liveness probe is ended, as a kubelet ends a container."""
+        record = self.records.get(uid)
+        pod = self.caches.pod(record) if record is not None else None
+        if record is None or record.stage is not Stage.STARTED:
+            return
+        if pod is not None:
+            self.recorder.warning(pod, "Unhealthy", "the liveness probe of the guest failed; it will be ended")
+        with contextlib.suppress(KvtuiError):
+            await self._hypervisor.destroy(DomainId(record.domain))
+
     async def _forget(self, record: Record) -> None:
         self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
 
@@ -277,6 +297,7 @@ class Agent:
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")
                 tasks.create_task(self._migrations.run(), name="migrations")
+                tasks.create_task(self._probes.run(), name="probes")
                 await self._known.wait()
                 tasks.create_task(self._domain_loop.run(), name="domains")
                 tasks.create_task(self._pod_loop.run(), name="pods")

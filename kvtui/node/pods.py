@@ -56,9 +56,10 @@ class Pods:
         address: str,
         lock: Callable[[str], asyncio.Lock],
         look: Callable[[str], None],
+        ready: Callable[[str], bool],
         pull_backoff: float = 10.0,
     ) -> None:
-        """`look` has the domain room look at a UID."""
+        """`look` has the domain room look at a UID, `ready` is what its readiness probe says."""
         self._client = client
         self._informer = informer
         self._records = records
@@ -70,6 +71,7 @@ class Pods:
         self._address = address
         self._lock = lock
         self._look = look
+        self._ready = ready
         self._pull_backoff = pull_backoff
         self._tasks: asyncio.TaskGroup | None = None
         self._setups: dict[str, asyncio.Task[None]] = {}
@@ -146,7 +148,8 @@ class Pods:
     async def _report_running(self, pod: Pod) -> None:
         network = self._networks.get(pod.metadata.uid)
         ips = network.ips if network is not None else ()
-        await self._patch(pod, podstatus.running(pod, ips, host=self._address, now=self._now()))
+        ready = self._ready(pod.metadata.labels.get(podstatus.CREATED_BY, ""))
+        await self._patch(pod, podstatus.running(pod, ips, host=self._address, now=self._now(), ready=ready))
 
     async def _set_up(self, pod: Pod) -> None:
         backoff = Backoff(min(1.0, self._pull_backoff), 300.0)

@@ -50,14 +50,16 @@ def waiting(pod: Pod, reason: str, message: str, *, host: str, now: str) -> dict
     )
 
 
-def running(pod: Pod, ips: Sequence[str], *, host: str, now: str, image_id: str = "") -> dict[str, Any] | None:
-    """Running, and Ready when its gates are open."""
+def running(
+    pod: Pod, ips: Sequence[str], *, host: str, now: str, image_id: str = "", ready: bool = True
+) -> dict[str, Any] | None:
+    """Running, and Ready when its gates are open; `ready` is what a readiness probe says."""
     started = next((c.state.running.started_at for c in pod.status.container_statuses if c.state.running), None)
     return _changed(
         pod,
         phase="Running",
         container={"running": {"startedAt": started or now}},
-        ready=True,
+        ready=ready,
         host=host,
         now=now,
         ips=ips,
@@ -132,12 +134,12 @@ def _changed(
         status |= {"startTime": now, "hostIP": host}
     if ips and [ip.ip for ip in pod.status.pod_ips] != list(ips):
         status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
-    if pod.spec.containers and not _same_state(pod, container):
+    if pod.spec.containers and not _same_state(pod, container, ready=ready):
         common = {
             "imageID": image_id,
             "containerID": f"kvtui://{pod.metadata.uid}" if phase != "Pending" else "",
             "ready": ready,
-            "started": ready,
+            "started": phase == "Running",
             "restartCount": 0,
             "state": {"waiting": None, "running": None, "terminated": None} | container,
         }
@@ -157,12 +159,12 @@ def _since(pod: Pod, kind: str, now: str) -> str:
     return next((c.last_transition_time for c in pod.status.conditions if c.type == kind), None) or now
 
 
-def _same_state(pod: Pod, wanted: dict[str, Any]) -> bool:
+def _same_state(pod: Pod, wanted: dict[str, Any], *, ready: bool) -> bool:
     found = next(iter(pod.status.container_statuses), None)
     if found is None:
         return False
     if "running" in wanted:
-        return found.state.running is not None and found.ready
+        return found.state.running is not None and found.ready is ready
     if "waiting" in wanted:
         state = found.state.waiting
         return state is not None and (state.reason, state.message) == (

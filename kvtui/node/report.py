@@ -17,6 +17,7 @@ from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, parse, read
+from kvtui.node.probes import Probes
 from kvtui.node.state import Record, Records
 from kvtui.node.status import Observation
 
@@ -58,6 +59,7 @@ class Reporter:
         agents: GuestAgents,
         traits: Callable[[], NodeTraits],
         plugging: Plugging | None = None,
+        probes: Probes,
         migrations: Migrations,
         forget: Callable[[Record], Awaitable[None]],
     ) -> None:
@@ -69,6 +71,7 @@ class Reporter:
         self._agents = agents
         self._traits = traits
         self._plugging = plugging
+        self._probes = probes
         self._migrations = migrations
         self._forget = forget
 
@@ -77,6 +80,10 @@ class Reporter:
         self._consoles.open(record.uid, self._records.directory(record.uid))
         live = await self._read(record)
         self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
+        spec = vmi.spec
+        self._probes.watch(
+            record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
+        )
         if self._plugging is not None:
             await self._plugging.sync(vmi, record, live)
 
@@ -124,5 +131,6 @@ class Reporter:
     async def gone(self, record: Record) -> None:
         await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
         self._agents.forget(record.uid)
+        self._probes.forget(record.uid)
         await self._migrations.close(record.uid)
         await self._forget(record)

@@ -87,14 +87,13 @@ async def printed(client: Client, pod: Pod, words: str) -> str:
     path = f"/api/v1/namespaces/default/pods/{pod.metadata.name}/log"
     async with asyncio.timeout(BOOT):
         while True:
-            text = ""
             try:
-                async for line in client.stream(path, {"container": "compute", "follow": "true"}):
-                    text += line.decode(errors="replace") + "\n"
-                    if words in text:
-                        return text
+                answer = await client.raw("GET", path, params={"container": "compute"}, accept="*/*")
+                if words in (text := answer.body.decode(errors="replace")):
+                    return text
             except (ServerError, Unreachable):
-                await asyncio.sleep(0.5)  # an agent that was killed is coming back
+                pass  # an agent that was killed is coming back
+            await asyncio.sleep(0.5)
 
 
 async def hello(client: Client, instance: VirtualMachineInstance) -> str:
