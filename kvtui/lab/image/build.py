@@ -93,7 +93,7 @@ def _build(work: Path, kernel: Kernel) -> Path:
         for part in boot:
             out.write(part.ljust(sectors(part) * SECTOR, b"\0"))
     _fill_efi(raw, disk, loader)
-    _fill_root(raw, disk, root)
+    _fill_root(work, raw, disk, root)
     image = work / "disk.qcow2"
     _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compat=1.1", raw, image)
     image.chmod(0o644)
@@ -145,7 +145,7 @@ def _fill_efi(raw: Path, disk: Layout, loader: Path) -> None:
     _run("mcopy", "-m", "-i", place, loader, "::/EFI/BOOT/BOOTX64.EFI")
 
 
-def _fill_root(raw: Path, disk: Layout, root: Path) -> None:
+def _fill_root(work: Path, raw: Path, disk: Layout, root: Path) -> None:
     # A small disk would get 1 KiB blocks and little room for descriptors; the file system has to grow to any size.
     options = ",".join(
         (
@@ -161,23 +161,17 @@ def _fill_root(raw: Path, disk: Layout, root: Path) -> None:
         *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-i", "65536", "-m", "0", "-J", "size=4"),
         *("-L", ROOT_LABEL, "-U", _ROOT_UUID, "-E", options, "-d", root, raw, f"{disk.root.size // 1024}k"),
     )
-    if os.geteuid() != 0:
-        _give_to_root(raw, disk, root)
+    _settle_inodes(work, raw, disk, root)
 
 
-def _give_to_root(raw: Path, disk: Layout, root: Path) -> None:
-    """Files keep the builder's owner otherwise."""
-    lines: list[str] = []
-    for path in sorted(root.rglob("*")):
-        name = f"/{path.relative_to(root)}"
-        lines += (f"set_inode_field {name} uid 0", f"set_inode_field {name} gid 0")
-    subprocess.run(
-        ["debugfs", "-w", "-f", "-", f"{raw}?offset={disk.root.start}"],
-        input="\n".join(lines),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+def _settle_inodes(work: Path, raw: Path, disk: Layout, root: Path) -> None:
+    """mke2fs takes owners and times of access and change from the builder's files, which are not the same twice."""
+    names = ["/", "/lost+found", *(f"/{path.relative_to(root)}" for path in sorted(root.rglob("*")))]
+    values = {"uid": "0", "gid": "0", **dict.fromkeys(("atime", "ctime", "mtime", "crtime"), f"@{EPOCH}")}
+    values |= dict.fromkeys(("atime_extra", "ctime_extra", "mtime_extra", "crtime_extra"), "0")
+    script = work / "debugfs"
+    script.write_text("".join(f"sif {name} {field} {value}\n" for name in names for field, value in values.items()))
+    _run("debugfs", "-w", "-f", script, f"{raw}?offset={disk.root.start}")
 
 
 def _run(*command: str | Path) -> None:
