@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import uuid
 from collections.abc import Sequence
 
+from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
+from kvtui.controllers.election import Election
 from kvtui.controllers.kubevirt import KubeVirtController
 from kvtui.controllers.metrics.collector import MetricsController
 from kvtui.controllers.metrics.endpoint import serve_metrics
@@ -22,6 +26,8 @@ from kvtui.controllers.standins.scheduler.controller import SchedulerController
 from kvtui.controllers.virtualmachine.controller import VirtualMachineController
 from kvtui.controllers.virtualmachineinstance.controller import VirtualMachineInstanceController
 from kvtui.settings import ControllerSettings
+
+LEASE = "virt-controller"
 
 CONTROLLERS: tuple[MakeController, ...] = (
     KubeVirtController,
@@ -53,8 +59,15 @@ async def run_controllers(
     further: Sequence[MakeController] = (),
 ) -> None:
     """Runs until cancelled. `further`: controllers of other parts with the same shape."""
-    context = ControllerContext.of(client, settings, clock)
-    await run_with(context, standins=standins, further=further)
+
+    async def work() -> None:
+        await run_with(ControllerContext.of(client, settings, clock), standins=standins, further=further)
+
+    if not settings.leader_election:
+        await work()
+        return
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    await Election(client, ObjectKey(settings.install_namespace, LEASE), identity, clock).lead(work)
 
 
 async def run_with(context: ControllerContext, *, standins: bool, further: Sequence[MakeController] = ()) -> None:

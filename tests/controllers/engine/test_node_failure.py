@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from kvtui.api.core.node import Node
-from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.times import to_time
@@ -18,7 +17,7 @@ from tests.controllers.engine import player
 from tests.controllers.engine.test_machines import WEB, is_, manifest
 from tests.controllers.plane import QUICK, Plane, control_plane, now
 
-HASTY = replace(QUICK, node_grace=3.0, heartbeat_timeout=3.0, node_recheck=0.5)
+HASTY = replace(QUICK, node_grace=4.0, heartbeat_timeout=4.0, node_recheck=0.5)
 OUT_OF_SERVICE = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
@@ -28,8 +27,8 @@ async def beating(plane: Plane, name: str) -> AsyncIterator[None]:
 
     async def beats() -> None:
         while True:
-            annotations = {names.HEARTBEAT: to_time(now())}
-            await plane.client.patch(Node, ("", name), {"metadata": {"annotations": annotations}})
+            marks = {"annotations": {names.HEARTBEAT: to_time(now())}, "labels": {names.SCHEDULABLE: "true"}}
+            await plane.client.patch(Node, ("", name), {"metadata": marks})
             await player.beat(plane, name)
             await asyncio.sleep(0.5)
 
@@ -59,8 +58,6 @@ async def test_a_vm_leaves_a_node_that_is_out_of_service(tmp_path: Path) -> None
             await plane.until(
                 Node, ("", "node-1"), lambda n: n is not None and n.metadata.labels[names.SCHEDULABLE] == "false"
             )
-            pod = await player.launcher_of(plane, first) if not await marked(plane) else None
-            assert pod is None or pod.spec.node_name == "node-1"
             lost = await plane.client.get(VirtualMachineInstance, WEB)
             assert lost.status.phase == "Running", "a silent node may still run its guests"
             node = await plane.client.get(Node, ("", "node-1"))
@@ -72,9 +69,3 @@ async def test_a_vm_leaves_a_node_that_is_out_of_service(tmp_path: Path) -> None
             assert second is not None
             moved = await player.launcher_of(plane, second)
             assert moved.spec.node_name == "node-2"
-
-
-async def marked(plane: Plane) -> bool:
-    """Whether the launcher is only waiting for its dead kubelet."""
-    found = (await plane.client.list(Pod, "default", label_selector="kubevirt.io=virt-launcher")).items
-    return any(p.metadata.deletion_timestamp for p in found)
