@@ -47,6 +47,7 @@ from kvtui.node.server import AgentServer
 from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.volumes.images import ImageCache, ImagePuller
+from kvtui.node.volumes.released import ReleasedVolumes
 from kvtui.node.volumes.room import QemuUser, Volumes
 from kvtui.node.workers import Workers
 from kvtui.settings import NodeSettings
@@ -109,6 +110,7 @@ class Agent:
             address=settings.address,
             registries_conf=registries_conf,
         )
+        self._released = ReleasedVolumes(client, layout, settings.node, self.recorder)
         peers = Peers(client, client_tls)
         self._server_tls = server_tls
         source = Source(
@@ -294,6 +296,7 @@ class Agent:
                 await self.server.started.wait()
                 tasks.create_task(self.registration.run(), name="registration")
                 tasks.create_task(self._workers.run(), name="workers")
+                tasks.create_task(self._released.run(), name="released volumes")
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")
                 tasks.create_task(self._migrations.run(), name="migrations")
