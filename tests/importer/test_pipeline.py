@@ -28,10 +28,8 @@ from kvtui.api.worker import (
     RegistrySource,
     Work,
 )
-from kvtui.importer.container_disk import ContainerDiskCache, PullRequest
-from kvtui.importer.errors import TOO_SMALL, ImportFailed
+from kvtui.importer.errors import TOO_SMALL
 from kvtui.importer.pipeline import run
-from kvtui.importer.registries_conf import RegistriesConf
 from tests.fakes.images import (
     MIB,
     ImageServer,
@@ -270,25 +268,6 @@ async def test_mirrors_of_registries_conf_are_used(registry: OciRegistry, volume
     order = work(volume, registry=RegistrySource(url="docker://quay.io/kubevirt/fedora:latest"))
     outcome, _ = await do(evolve(order, registries_conf=str(conf)))
     assert outcome.ok, outcome
-
-
-async def test_a_container_disk_is_pulled_once_per_content(registry: OciRegistry, tmp_path: Path) -> None:
-    image = qcow2(tmp_path / "d.qcow2", raw_disk()).read_bytes()
-    reference = registry.push("vm/cd:1", [{"disk/d.qcow2": image}, {"boot/vmlinuz": b"kernel"}], tmp_path / "layout")
-    conf = RegistriesConf(insecure=frozenset({registry.address}))
-    cache = ContainerDiskCache(tmp_path / "cache", conf, "amd64")
-    found = await cache.get(PullRequest(reference))
-    assert (found.format, found.virtual_size, found.name) == ("qcow2", 4 * MIB, "disk/d.qcow2")
-    assert Path(found.path).read_bytes() == image
-    stamp = Path(found.path).stat().st_mtime_ns
-    assert (await cache.get(PullRequest(reference))).path == found.path
-    assert Path(found.path).stat().st_mtime_ns == stamp
-    kernel = await cache.get(PullRequest(reference, path="/boot/vmlinuz", is_disk=False))
-    assert Path(kernel.path).read_bytes() == b"kernel"
-    with pytest.raises(ImportFailed, match=r"nothing at /disk/\.\./etc"):
-        await cache.get(PullRequest(reference, path="/disk/../etc"))
-    assert cache.forget_unused({found.path}) == len(b"kernel")
-    assert Path(found.path).exists()
 
 
 async def test_the_worker_process_speaks_lines(server: ImageServer, volume: Path) -> None:
