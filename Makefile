@@ -43,7 +43,7 @@ format: setup-test
 	@$(BIN)/ruff format .
 
 screenshots: setup-test
-	@$(SUDO) $(BIN)/python screenshots/take.py
+	@$(SUDO) $(BIN)/python -m tests.screenshots.make
 
 lock:
 	@.ci/lock
