@@ -20,7 +20,7 @@ import structlog
 
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import KvtuiError, Unreachable
-from kvtui.node import libvirt_events, owner
+from kvtui.node import libvirt_events, libvirt_flags, owner
 from kvtui.node.hypervisor import (
     Affect,
     ConnectionChanged,
@@ -39,6 +39,7 @@ from kvtui.node.hypervisor import (
     Unsubscribe,
     XmlKind,
 )
+from kvtui.node.libvirt_flags import affected
 from kvtui.node.libvirt_threads import Lane, Threads, start_event_loop, translate
 
 T = TypeVar("T")
@@ -53,22 +54,6 @@ OPEN = 20.0
 ALIVE_EVERY = 10.0
 SETTLE = 1.0
 """Seconds after a daemon's restart in which it still finds its guests again."""
-
-_XML_FLAGS = {
-    XmlKind.LIVE: 0,
-    XmlKind.INACTIVE: libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE,
-    XmlKind.MIGRATABLE: libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE,
-}
-_SHUTDOWN = {
-    ShutdownMode.DEFAULT: libvirt.VIR_DOMAIN_SHUTDOWN_DEFAULT,
-    ShutdownMode.ACPI: libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
-    ShutdownMode.AGENT: libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
-}
-_REBOOT = {
-    ShutdownMode.DEFAULT: libvirt.VIR_DOMAIN_REBOOT_DEFAULT,
-    ShutdownMode.ACPI: libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN,
-    ShutdownMode.AGENT: libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT,
-}
 
 
 class LibvirtHypervisor:
@@ -234,8 +219,8 @@ class LibvirtHypervisor:
             return NodeFacts(
                 cpus=int(info[2]),
                 memory=int(info[1]) * 2**20,
-                version=_version(connection.getLibVersion()),
-                hypervisor_version=_version(connection.getVersion()),
+                version=libvirt_flags.version(connection.getLibVersion()),
+                hypervisor_version=libvirt_flags.version(connection.getVersion()),
                 driver=str(connection.getType()),
                 hostname=str(connection.getHostname()),
             )
@@ -311,7 +296,7 @@ class LibvirtHypervisor:
         return await self._with(domain, lambda d: libvirt_events.status_of(*d.state()))
 
     async def xml(self, domain: DomainId, kind: XmlKind = XmlKind.LIVE) -> str:
-        return await self._with(domain, lambda d: str(d.XMLDesc(_XML_FLAGS[kind])))
+        return await self._with(domain, lambda d: str(d.XMLDesc(libvirt_flags.XML[kind])))
 
     async def suspend(self, domain: DomainId) -> None:
         await self._with(domain, lambda d: d.suspend())
@@ -320,11 +305,11 @@ class LibvirtHypervisor:
         await self._with(domain, lambda d: d.resume())
 
     async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
-        flags = _SHUTDOWN[mode]
+        flags = libvirt_flags.SHUTDOWN[mode]
         await self._with(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), Lane.AGENT, 30.0)
 
     async def reboot(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
-        await self._with(domain, lambda d: d.reboot(_REBOOT[mode]), Lane.AGENT, 30.0)
+        await self._with(domain, lambda d: d.reboot(libvirt_flags.REBOOT[mode]), Lane.AGENT, 30.0)
 
     async def reset(self, domain: DomainId) -> None:
         await self._with(domain, lambda d: d.reset(0))
@@ -374,13 +359,13 @@ class LibvirtHypervisor:
         return await self._with(domain, read)
 
     async def attach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.attachDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+        await self._with(domain, lambda d: d.attachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def detach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.detachDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+        await self._with(domain, lambda d: d.detachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def update(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.updateDeviceFlags(device, _affect(affect)), Lane.MODIFY, MODIFY)
+        await self._with(domain, lambda d: d.updateDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def resize_block(self, domain: DomainId, target: str, size: int) -> None:
         flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
@@ -396,7 +381,7 @@ class LibvirtHypervisor:
         await self._with(domain, lambda d: d.setMemory(size // 1024), Lane.MODIFY)
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
-        params, flags = migrate_params(request)
+        params, flags = libvirt_flags.migrate_params(request)
         await self._with(domain, lambda d: d.migrateToURI3(request.destination, params, flags), Lane.LONG, None)
 
     async def start_postcopy(self, domain: DomainId) -> None:
@@ -480,39 +465,3 @@ class LibvirtHypervisor:
 
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
         return await self._with(domain, lambda d: {str(k): int(v) for k, v in d.memoryStats().items()})
-
-
-def migrate_params(request: MigrateRequest) -> tuple[dict[str, Any], int]:
-    """Parameters and flags of migrateToURI3."""
-    wanted = request.flags
-    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
-    for on, flag in (
-        (wanted.copy_disks, libvirt.VIR_MIGRATE_NON_SHARED_INC),
-        (wanted.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
-        (wanted.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
-        (wanted.post_copy, libvirt.VIR_MIGRATE_POSTCOPY),
-        (wanted.paused, libvirt.VIR_MIGRATE_PAUSED),
-        (wanted.parallel, libvirt.VIR_MIGRATE_PARALLEL),
-        (wanted.tunnelled, libvirt.VIR_MIGRATE_TUNNELLED),
-    ):
-        flags |= flag if on else 0
-    params: dict[str, Any] = {
-        libvirt.VIR_MIGRATE_PARAM_URI: request.uri,
-        libvirt.VIR_MIGRATE_PARAM_DISKS_URI: request.disks_uri if request.disks else "",
-        libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: list(request.disks),
-        libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: request.bandwidth,
-        libvirt.VIR_MIGRATE_PARAM_DEST_XML: request.destination_xml,
-        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: request.persistent_xml,
-        libvirt.VIR_MIGRATE_PARAM_DEST_NAME: request.destination_name,
-        libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: request.parallel_connections,
-    }
-    return {name: value for name, value in params.items() if value}, flags
-
-
-def _affect(affect: Affect) -> int:
-    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if Affect.LIVE in affect else 0
-    return int(flags | (libvirt.VIR_DOMAIN_AFFECT_CONFIG if Affect.CONFIG in affect else 0))
-
-
-def _version(number: int) -> str:
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

@@ -12,7 +12,7 @@ import structlog
 from kvtui.client.kubeconfig import Endpoint
 from kvtui.client.rest import Client
 from kvtui.console.inotify import Watcher
-from kvtui.node import access, layout
+from kvtui.node import access, layout, mounts
 from kvtui.node.agent import Agent, engine_id
 from kvtui.node.libvirt_driver import LibvirtHypervisor
 from kvtui.node.network.sandbox import Networks, NetworkSettings
@@ -49,7 +49,12 @@ async def run_agent(
                 registries_conf=registries_conf,
             )
             log.info("agent starts", node=settings.node, address=settings.address, libvirt=settings.libvirt_uri)
-            await agent.run()
+            try:
+                await agent.run()
+            finally:
+                if not len(agent.records):
+                    # Guests keep the mounts alive; without any, nothing of this node stays behind.
+                    await mounts.remove(places)
 
 
 def pod_network(subnets: tuple[str, ...], bridge: str) -> NetworkSettings:
