@@ -161,7 +161,11 @@ class NodeLifecycleController:
             self.controller.queue.add(lease.metadata.name)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        if new is not None and new.spec.node_name and (old is None or old.spec.node_name != new.spec.node_name):
+        if new is None or not new.spec.node_name:
+            return
+        node = self.nodes.get(("", new.spec.node_name))
+        # On a node without such taints nothing happens to its Pods.
+        if node is not None and _drives_away(node):
             self.controller.queue.add(new.spec.node_name)
 
     async def reconcile(self, name: str) -> Result:
@@ -180,7 +184,8 @@ class NodeLifecycleController:
             if _ready(node) == "True" and _ready(planned.node) != "True":
                 self.recorder.normal(node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         wakes = [planned.wake] if planned.wake is not None else []
-        for pod in self.pods.store.by_index(indices.NODE, name):
+        affected = planned.silent or _drives_away(planned.node)
+        for pod in self.pods.store.by_index(indices.NODE, name) if affected else ():
             if planned.silent:
                 await self._mark_not_ready(pod, now)
             left = await self._evict(pod, planned.node, now)
@@ -218,6 +223,10 @@ class NodeLifecycleController:
         self.recorder.normal(pod, "TaintManagerEviction", f"Marking for deletion Pod {pod.key}")
         await _ignore_gone(self.context.client.delete(Pod, pod.key, uid=pod.metadata.uid))
         return 0.5 if gone else None
+
+
+def _drives_away(node: Node) -> bool:
+    return any(t.effect == "NoExecute" for t in node.spec.taints)
 
 
 def _ready(node: Node) -> str:
