@@ -93,6 +93,8 @@ def lab() -> Iterator[Lab]:
 async def client(lab: Lab) -> AsyncIterator[Client]:
     async with Client(await load(lab.data / "kubeconfig")) as made:
         yield made
+    # TLS connections of watches that were given up are closed by a farewell that nobody can wait for.
+    await asyncio.sleep(0.25)
 
 
 async def until(
