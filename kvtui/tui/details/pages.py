@@ -66,7 +66,8 @@ def _overview(row: AnyRow, views: Views, sight: Sight) -> list[Line]:
             others = views.migrations_of(type(row.key)(row.key.namespace, row.object.spec.vmi_name or ""))
             return migration.progress(row, others, sight)
         case NodeRow():
-            return other.node(row, [v for v in views.vms.rows() if v.node == row.key.name], sight)
+            here = [v for v in views.vms.rows() if v.node == row.key.name]
+            return other.node(row, sorted(here, key=lambda v: v.key), sight)
         case EventRow():
             return other.event(row, sight)
 

@@ -92,7 +92,7 @@ class FieldRow(Vertical):
     FieldRow Input:focus { border: none; background: $kv-pane; text-style: underline; }
     FieldRow .problem { color: $kv-state-fail; text-style: $kv-state-fail-style; }
     FieldRow .problem { height: auto; display: none; padding-left: 18; }
-    FieldRow.-wrong .error { display: block; }
+    FieldRow.-wrong .problem { display: block; }
     """
 
     @dataclass
