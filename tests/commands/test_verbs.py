@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest_asyncio
 import yaml
 
 from kvtui.commands.exits import ExitCode
+from tests.commands.cli import Cli
 from tests.fakes.cluster import RunningServer, running_server
 
 VM = """
@@ -25,33 +25,6 @@ spec:
   runStrategy: Halted
   template: {spec: {domain: {devices: {}}}}
 """
-
-
-@dataclass
-class Ran:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass
-class Cli:
-    """Runs kvtui against one server."""
-
-    server: RunningServer
-
-    async def __call__(self, *args: str, stdin: str = "", kubeconfig: Path | None = None) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kvtui", *args),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "KUBECONFIG": str(kubeconfig or self.server.kubeconfig)},
-        )
-        out, err = await process.communicate(stdin.encode())
-        return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

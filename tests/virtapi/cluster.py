@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -96,8 +96,10 @@ async def _content(answer: aiohttp.ClientResponse) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running_virtapi(directory: Path) -> AsyncIterator[VirtApi]:
-    """The client learns where the server is once that listens."""
+async def running_virtapi(
+    directory: Path, *, around: Callable[[Extension], Extension] = lambda extension: extension
+) -> AsyncIterator[VirtApi]:
+    """The client learns where the server is once that listens. `around` may put something in front of the API."""
     pki = ensure_pki(directory / "pki", ("127.0.0.1", "localhost"))
     tls = wiring.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
     client = Client(Endpoint(""))
@@ -106,7 +108,7 @@ async def running_virtapi(directory: Path) -> AsyncIterator[VirtApi]:
         stack.push_async_callback(client.close)
         server = await stack.enter_async_context(
             running_server(
-                directory, admission=(wiring.admission(client),), extensions=(cast("Extension", subresources),)
+                directory, admission=(wiring.admission(client),), extensions=(around(cast("Extension", subresources)),)
             )
         )
         stack.push_async_callback(subresources.close)
