@@ -24,6 +24,10 @@ _VERBS = {
 }
 _OF_NAMESPACES = ("status", "finalize")
 _MAX_SEGMENTS = 16
+_LONG_NAMED = "subresources.kubevirt.io"
+"""The group whose subresources may have two words, such as vnc/screenshot or evacuate/cancel."""
+_WITH_ARGUMENTS = ("portforward",)
+"""Its subresources that are followed by arguments instead: a port, a protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,13 @@ class Target:
     def is_resource(self) -> bool:
         return bool(self.resource)
 
+    @property
+    def full_subresource(self) -> str:
+        """As roles name it: every word that is not an argument."""
+        if self.group != _LONG_NAMED or self.subresource in _WITH_ARGUMENTS:
+            return self.subresource
+        return "/".join((self.subresource, *self.rest))
+
     def attributes(self) -> Attributes:
         """For the authorizer."""
         if not self.resource:
@@ -56,7 +67,7 @@ class Target:
             group=self.group,
             version=self.version,
             resource=self.resource,
-            subresource=self.subresource,
+            subresource=self.full_subresource,
             # A namespace counts as being inside itself: a Role there may allow to read it.
             namespace=self.name if self.resource == "namespaces" and not self.group else self.namespace,
             name=self.name,

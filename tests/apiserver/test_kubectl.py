@@ -250,7 +250,9 @@ async def test_events_are_listed_and_described(kubectl: Kubectl) -> None:
         "type": "Normal",
     }
     await kubectl("create", "-f", "-", stdin=yaml.safe_dump(event))
-    assert "it was seen" in (await kubectl("get", "events")).out
+    shown = (await kubectl("get", "events")).rows
+    assert shown[0] == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert shown[1][1:] == ["Normal", "Seen", "configmap/c", "it", "was", "seen"]
     assert "it was seen" in (await kubectl("events", "--for=configmap/c")).out
     assert (await kubectl("get", "events.events.k8s.io", "e", "-o", "jsonpath={.note}")).out == "it was seen"
 

@@ -237,6 +237,14 @@ def test_an_event_was_last_seen_when_its_series_was() -> None:
     assert (cells["Object"], cells["Message"], cells["Source"]) == ("pod/p", "hello", "agent, n")
 
 
+def test_the_name_of_an_event_is_shown_only_when_asked_for() -> None:
+    table = render(builtin("Event"), [named()], now=NOW)
+    shown = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
+    assert shown == ["Last Seen", "Type", "Reason", "Object", "Message"]
+    assert table["columnDefinitions"][-1]["name"] == "Name"
+    assert table["rows"][0]["cells"][-1] == "x"
+
+
 def test_a_row_carries_as_much_of_the_object_as_was_asked_for() -> None:
     obj = named(spec={"a": 1})
     info = builtin("ConfigMap")
@@ -249,4 +257,4 @@ def test_a_row_carries_as_much_of_the_object_as_was_asked_for() -> None:
 def test_every_builtin_kind_can_be_shown_even_empty(info: ResourceInfo) -> None:
     table = render(info, [{"metadata": {"name": "x"}}], now=NOW)
     assert len(table["rows"][0]["cells"]) == len(table["columnDefinitions"])
-    assert table["columnDefinitions"][0]["format"] == "name"
+    assert (table["columnDefinitions"][0]["format"] == "name") is (info.kind != "Event")

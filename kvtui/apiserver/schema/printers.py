@@ -44,6 +44,8 @@ class Printer:
     columns: tuple[Column, ...]
     cells: Cells
     name: Callable[[Object], str] = _own_name
+    named: bool = True
+    """The first column is the name; otherwise the columns are all there is."""
 
 
 _AGE = Column("Age")
@@ -430,6 +432,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
             "+Name",
         ),
         _event,
+        named=False,
     ),
     ("apps", "Deployment"): Printer(
         _columns("Ready", "Up-to-date:integer", "Available:integer", "Age", "+Containers", "+Images", "+Selector"),

@@ -27,11 +27,12 @@ def render(info: ResourceInfo, objs: list[Object], *, now: datetime, include_obj
     if info.custom:
         columns = info.columns or (_AGE,)
         definitions = [_NAME.wire(), *(_definition(column) for column in columns)]
-        rows = [_row(obj, [_cell(obj, c, now) for c in columns], include_object) for obj in objs]
+        rows = [_row(obj, [_name(obj), *(_cell(obj, c, now) for c in columns)], include_object) for obj in objs]
     else:
         printer = PRINTERS.get((info.group, info.kind), _DEFAULT)
-        definitions = [_NAME.wire(), *(column.wire() for column in printer.columns)]
-        rows = [_row(obj, printer.cells(obj, now), include_object, printer.name(obj)) for obj in objs]
+        first = (_NAME,) if printer.named else ()
+        definitions = [column.wire() for column in (*first, *printer.columns)]
+        rows = [_built_in(printer, obj, now, include_object) for obj in objs]
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -58,8 +59,20 @@ def _definition(column: PrinterColumn) -> Object:
     }
 
 
-def _row(obj: Object, cells: list[Any], include_object: str, name: str = "") -> Object:
-    row: Object = {"cells": [name or (obj.get("metadata") or {}).get("name", ""), *cells]}
+def _built_in(printer: Printer, obj: Object, now: datetime, include_object: str) -> Object:
+    cells = printer.cells(obj, now)
+    if printer.named:
+        cells = [printer.name(obj) or _name(obj), *cells]
+    return _row(obj, cells, include_object)
+
+
+def _name(obj: Object) -> str:
+    name: str = (obj.get("metadata") or {}).get("name", "")
+    return name
+
+
+def _row(obj: Object, cells: list[Any], include_object: str) -> Object:
+    row: Object = {"cells": cells}
     if include_object == "Object":
         row["object"] = obj
     elif include_object == "Metadata":
