@@ -34,6 +34,7 @@ from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.endpoints.logs import Agents
 from kvtui.apiserver.endpoints.reviews import Reviews
 from kvtui.apiserver.extension import Extension
+from kvtui.apiserver.lookups import Lookups
 from kvtui.apiserver.namespaces import NamespaceLifecycle
 from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.pki import Pki, ensure_pki
@@ -66,10 +67,13 @@ class ApiServer:
         *,
         admission: Sequence[Admission] = (),
         extensions: Sequence[Extension] = (),
+        lookups: Lookups | None = None,
     ) -> None:
+        """`lookups` are opened at the start, for admission that asks the server itself."""
         self.settings = settings
         self._admission = tuple(admission)
         self._extensions = tuple(extensions)
+        self._lookups = lookups
         self.ready = asyncio.Event()
         self.port = settings.port
         """The real port, once `ready`."""
@@ -121,6 +125,8 @@ class ApiServer:
         hub = WatchHub(store, queue_limit=settings.watch_queue)
         CustomResources(store, resources, hub.end_all)
         authorizer = Authorizer(store)
+        if self._lookups is not None:
+            self._lookups.open(store, authorizer)
         objects = Objects(store, resources, admission=(*_plugins(store, authorizer), *self._admission))
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())

@@ -84,22 +84,26 @@ def _load(data: Path) -> tuple[EngineDirectory, EngineRecord]:
 
 
 async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
+    from kvtui.apiserver.lookups import Lookups
     from kvtui.apiserver.pki import Pki
     from kvtui.apiserver.server import ApiServer
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
     from kvtui.commands.wiring import apiserver_settings
     from kvtui.virtapi import wiring as virtapi
+    from kvtui.virtapi.readers import RawReader
 
     pki = Pki(engine.pki)
     endpoint = virtapi.as_component(await kubeconfig.load(engine.kubeconfig))
     async with Client(endpoint) as client:
         tls = virtapi.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
         subresources = virtapi.subresources(client, tls, virtapi.load_upload_key(engine.pki / "upload.key"))
+        lookups = Lookups()
         server = ApiServer(
             apiserver_settings(engine, record),
-            admission=(virtapi.admission(client),),
+            admission=(virtapi.admission(client, RawReader(lookups)),),
             extensions=(cast("Extension", subresources),),
+            lookups=lookups,
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -20,6 +20,7 @@ import yaml
 
 from kvtui.api.admission import Admission
 from kvtui.apiserver.extension import Extension
+from kvtui.apiserver.lookups import Lookups
 from kvtui.apiserver.pki import KeyPair, Pki, issue_client
 from kvtui.apiserver.server import ApiServer
 from kvtui.settings import ApiServerSettings
@@ -99,6 +100,7 @@ async def running_server(
     crds: bool = True,
     admission: Sequence[Admission] = (),
     extensions: Sequence[Extension] = (),
+    lookups: Lookups | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningServer]:
     """Serves from `directory` until the block ends; the same directory again is the same cluster after a restart.
@@ -108,7 +110,7 @@ async def running_server(
     chosen = ApiServerSettings(
         directory=directory / "apiserver", pki=directory / "pki", install_crds=crds, min_free_disk=0, **settings
     )
-    server = ApiServer(chosen, admission=admission, extensions=extensions)
+    server = ApiServer(chosen, admission=admission, extensions=extensions, lookups=lookups)
     running = asyncio.create_task(server.run(), name="api server")
     ready = asyncio.create_task(server.ready.wait(), name="api server ready")
     try:
