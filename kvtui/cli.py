@@ -80,6 +80,8 @@ class LazyGroup(click.Group):
         return [name for name, (_, text) in LAZY.items() if text]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name.startswith(":"):
+            return _place(cmd_name.removeprefix(":"))
         if cmd_name not in LAZY:
             return None
         if cmd_name != "run":
@@ -101,6 +103,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in LAZY.items() if text])
 
 
+def _place(word: str) -> click.Command:
+    """`kvtui :mig` or `kvtui :console web`: the screen, opened there."""
+
+    def callback(words: tuple[str, ...]) -> None:
+        ctx = click.get_current_context()
+        ctx.exit(_screen({**(ctx.find_object(dict) or {}), "first": " ".join((word, *words))}))
+
+    return click.Command(f":{word}", callback=callback, params=[click.Argument(["words"], nargs=-1)])
+
+
+def _screen(options: dict[str, object]) -> int:
+    from kvtui.commands.tui import open_screen  # keeps Textual out of every other command
+
+    return open_screen(options)
+
+
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="kvtui %(version)s")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig to use.")
@@ -110,17 +128,18 @@ class LazyGroup(click.Group):
 )
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in.")
 @click.option("--read-only", is_flag=True, help="The screen changes nothing.")
+@click.option("--theme", metavar="NAME", help="Colours of the screen: dark, light, ansi, mono or one of yours.")
+@click.option("--ascii", is_flag=True, help="The screen draws with ASCII only.")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: object) -> None:
     """Run KVM virtual machines through the KubeVirt API.
 
-    Without a command the screen opens, on the engine of this machine unless a context is named.
+    Without a command the screen opens, on the engine of this machine unless a context is named; `kvtui :mig` or
+    `kvtui :console web` opens it at that place.
     """
     ctx.obj = options
     if ctx.invoked_subcommand is None:
-        from kvtui.commands.tui import open_screen  # keeps Textual out of every other command
-
-        ctx.exit(open_screen(options))
+        ctx.exit(_screen(options))
 
 
 def run() -> None:

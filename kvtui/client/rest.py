@@ -401,6 +401,12 @@ class Client:
         return headers
 
 
+def handshake_header(socket: aiohttp.ClientWebSocketResponse, name: str) -> str:
+    """A header of the answer that opened a websocket; empty when it has none."""
+    # aiohttp keeps the answer, but offers no public way to it.
+    return socket._response.headers.get(name, "")
+
+
 def impersonating(endpoint: Endpoint, user: str, groups: tuple[str, ...] = ()) -> Endpoint:
     """The same server as another user (the first group only: header names repeat)."""
     headers = {**endpoint.headers, "Impersonate-User": user}

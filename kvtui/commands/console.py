@@ -23,9 +23,11 @@ import click
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import ObjectKey
-from kvtui.client.rest import Client
+from kvtui.client.rest import Client, handshake_header
+from kvtui.commands import complete
 from kvtui.commands.connection import connected, merged, run_async, server_options
 from kvtui.commands.targets import ROOT, parse
+from kvtui.commands.verb import Verb, example
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import Conflict, Invalid, KvtuiError, NotFound, Permanent, Transient
 
@@ -34,8 +36,8 @@ _EXIT = "Press Ctrl+] or Ctrl+5 to exit console."
 OFFSET = "Kvtui-Console-Offset"
 
 
-@click.command("console")
-@click.argument("name", metavar="VM")
+@click.command("console", cls=Verb, epilog=example("kvtui console web", "kvtui console web --log boot.log"))
+@click.argument("name", metavar="VM", shell_complete=complete.names("virtualmachineinstances", "vm"))
 @click.option("--read-only", is_flag=True, help="Send nothing to the guest.")
 @click.option("--log", "log_file", metavar="FILE", type=click.File("ab"), help="Also append the output to a file.")
 @click.option(
@@ -103,7 +105,7 @@ class Session:
         return {"from": self._offset}
 
     def _note_offset(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        text = socket._response.headers.get(OFFSET, "")
+        text = handshake_header(socket, OFFSET)
         if text.isdigit():
             self._offset = int(text)
 

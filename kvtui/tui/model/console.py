@@ -15,7 +15,7 @@ import aiohttp
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import ObjectKey
-from kvtui.client.rest import Client
+from kvtui.client.rest import Client, handshake_header
 from kvtui.console.terminal_pyte import PyteTerminal
 from kvtui.errors import Forbidden, Invalid, KvtuiError
 from kvtui.tui.model.cluster import Cluster
@@ -221,7 +221,7 @@ class ConsoleSession:
     def _agree_on_offset(self, socket: aiohttp.ClientWebSocketResponse) -> int:
         """Bytes at the start of the stream that were seen already."""
         # aiohttp keeps the handshake's headers to itself; there is no public way to them.
-        header = socket._response.headers.get(OFFSET_HEADER, "")
+        header = handshake_header(socket, OFFSET_HEADER)
         if not header.isdigit():
             self._offset = None
             return 0
