@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from kvtui.commands.credentials import agent_pair, authority
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord
@@ -46,11 +45,8 @@ def node_settings(engine: EngineDirectory, record: EngineRecord, node: NodeRecor
 
 
 def registries_conf(engine: EngineDirectory) -> str:
-    """Mirrors of the engine, else those of this machine, else none."""
-    for path in (engine.registries, Path("/etc/containers/registries.conf")):
-        if path.is_file():
-            return str(path)
-    return ""
+    """Mirrors of the engine; the reader falls back to those of this machine."""
+    return str(engine.registries)
 
 
 def further_controllers() -> Sequence[MakeController]:

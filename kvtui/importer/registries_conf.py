@@ -69,8 +69,17 @@ class RegistriesConf:
         return [*found, Location(own, registry.insecure or own.host in self.insecure)]
 
 
+MACHINE = Path("/etc/containers/registries.conf")
+"""Used where an engine has no file of its own."""
+
+
 def load(path: Path | None, insecure: frozenset[str] = frozenset()) -> RegistriesConf:
-    """Reads a file; a missing one is empty. Raises BadRegistriesConf."""
+    """Reads a file, or the machine's when it is missing; None is an empty one. Raises BadRegistriesConf.
+
+    Read at each use, so that a file that is written while an engine runs counts at once.
+    """
+    if path is not None and not path.exists():
+        path = MACHINE
     if path is None or not path.exists():
         return RegistriesConf(insecure=insecure)
     try:

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 STOP_GRACE = 5.0
 """Seconds between the request to end and the end."""
 PROGRESS_EVERY = 1.0
+CDI_NAMESPACE = "cdi"
+"""Where the configuration of imports is, with the authorities that it names."""
 
 
 class Workers:
@@ -223,14 +225,19 @@ class Workers:
             config = await self._client.get(ConfigMap, ObjectKey(namespace, job.cert_config_map))
             bundle += config.data.values()
         if job.trusted_ca_config_map:
-            key = ObjectKey.parse(job.trusted_ca_config_map)
-            with contextlib.suppress(NotFound):
-                config = await self._client.get(ConfigMap, ObjectKey(key.namespace or namespace, key.name))
-                bundle += config.data.values()
+            bundle += await self._authorities_of_proxy(job.trusted_ca_config_map, namespace)
         headers: list[str] = []
         for name in job.http.secret_extra_headers if job.http else []:
             headers += (await self._secret(namespace, name)).values()
         return Credentials(access_key=access, secret_key=secret, ca_bundle="\n".join(bundle), header_lines=headers)
+
+    async def _authorities_of_proxy(self, name: str, namespace: str) -> list[str]:
+        """The config map is CDI's, like the configuration that names it; a copy beside the import serves as well."""
+        for place in (CDI_NAMESPACE, namespace):
+            found = await self._client.find(ConfigMap, ObjectKey(place, name))
+            if found is not None:
+                return list(found.data.values())
+        return []
 
     async def _secret(self, namespace: str, name: str) -> dict[str, str]:
         found = await self._client.get(Secret, ObjectKey(namespace, name))

@@ -42,7 +42,7 @@ def qcow2(path: Path, content: bytes) -> Path:
 
 @dataclass
 class Authority:
-    """A CA and a server certificate for localhost and 127.0.0.1."""
+    """A CA and a server certificate for localhost, 127.0.0.1 and further addresses and names."""
 
     pem: str
     context: ssl.SSLContext
@@ -68,7 +68,11 @@ def authority(directory: Path, *hosts: str) -> Authority:
     ca_cert = ca.sign(key, hashes.SHA256())
     leaf = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    alternatives += [x509.IPAddress(ip_address(h)) for h in hosts]
+    for host in hosts:
+        try:
+            alternatives.append(x509.IPAddress(ip_address(host)))
+        except ValueError:
+            alternatives.append(x509.DNSName(host))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     certificate = (
         build(subject, leaf.public_key())
