@@ -14,8 +14,9 @@ from kvtui.api.times import from_time, to_time
 from kvtui.apiserver import crd, status
 from kvtui.apiserver.database import Change
 from kvtui.apiserver.metadata import FINALIZER_FOREGROUND, FINALIZER_ORPHAN
-from kvtui.apiserver.objects import Objects, is_finished
+from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.options import DeleteOptions, WriteOptions
+from kvtui.apiserver.parts import is_finished
 from kvtui.apiserver.record import Record, encode
 from kvtui.apiserver.resources import ResourceInfo
 from kvtui.apiserver.store import Stale

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kvtui.api.admission import Admission, AdmissionRequest, Denied, Operation
+from kvtui.api.admission import Admission
 from kvtui.apiserver import metadata, names, status
+from kvtui.apiserver.admitting import Plugins
 from kvtui.apiserver.crd import check_scale
 from kvtui.apiserver.database import Change
 from kvtui.apiserver.options import WriteOptions
+from kvtui.apiserver.parts import is_finished, isolate, reset_fields, unchanged
 from kvtui.apiserver.patch import managed_fields
 from kvtui.apiserver.record import Record, encode
 from kvtui.apiserver.resources import ResourceInfo, Resources
 from kvtui.apiserver.schema import decoding
+from kvtui.apiserver.showing import renew
 from kvtui.apiserver.store import Bucket, Stale, Store
 from kvtui.apiserver.strategy import WriteContext
 from kvtui.errors import Cause
@@ -54,18 +57,8 @@ class Objects:
     ) -> None:
         self.store = store
         self.resources = resources
-        self.admission = admission
         self.clock = clock
-        self._concerned: dict[tuple[str, str], tuple[Admission, ...]] = {}
-
-    def _plugins(self, info: ResourceInfo) -> tuple[Admission, ...]:
-        """Those that want to see a resource."""
-        key = (info.group, info.plural)
-        found = self._concerned.get(key)
-        if found is None:
-            found = tuple(p for p in self.admission if key in (getattr(p, "resources", None) or {key}))
-            self._concerned[key] = found
-        return found
+        self._plugins = Plugins(admission)
 
     def bucket(self, info: ResourceInfo) -> Bucket:
         return self.store.bucket(info.bucket)
@@ -127,7 +120,7 @@ class Objects:
             raise status.already_exists(info.group, info.plural, name)
         if info.status and info.custom:
             obj.pop("status", None)
-        obj = await self._mutate("CREATE", info, namespace, name, obj, None, options)
+        obj = await self._plugins.mutate("CREATE", info, namespace, name, obj, None, options)
         if info.status and info.custom:
             obj.pop("status", None)
         info.strategy.default(obj)
@@ -135,7 +128,7 @@ class Objects:
         self._validate(info, obj, None)
         info.strategy.settle(obj, None, context)
         options.warnings.extend(info.strategy.warnings(obj))
-        await self._admit("CREATE", info, namespace, name, obj, None, options)
+        await self._plugins.validate("CREATE", info, namespace, name, obj, None, options)
         if applied is not None:
             obj = applied(obj)
         else:
@@ -204,6 +197,7 @@ class Objects:
         require_revision: bool,
     ) -> Written:
         namespace, name = record.key
+        renew(info, record)
         old = record.decode()
         obj = transform(record.decode())
         if info.convert_in is not None and obj.get("apiVersion") != info.stored_api_version:
@@ -219,13 +213,13 @@ class Objects:
         context = self._context(info, options, now, subresource)
         info.strategy.default(obj)
         info.strategy.prepare_update(obj, old, context)
-        obj = await self._mutate("UPDATE", info, namespace, name, obj, old, options, subresource)
+        obj = await self._plugins.mutate("UPDATE", info, namespace, name, obj, old, options, subresource)
         obj = isolate(info, obj, old, subresource)
         metadata.prepare_update(info, obj, old)
         metadata.bump_generation(info, obj, old)
         self._validate(info, obj, old)
         info.strategy.settle(obj, old, context)
-        await self._admit("UPDATE", info, namespace, name, obj, old, options, subresource)
+        await self._plugins.validate("UPDATE", info, namespace, name, obj, old, options, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if applied is not None:
             obj = applied(old, obj)
@@ -310,8 +304,7 @@ class Objects:
             pass
         elif info.custom:
             schema = info.schema.get()
-            unknown = schema.prune(obj) + unknown
-            schema.default(obj)
+            unknown = schema.tidy(obj) + unknown
         else:
             misfit = decoding.misfit(obj, info.node, info.kind, info.api_version)
             if misfit:
@@ -349,162 +342,15 @@ class Objects:
         if size > MAX_OBJECT:
             raise status.too_large(MAX_OBJECT)
 
-    async def _mutate(
-        self,
-        operation: Operation,
-        info: ResourceInfo,
-        namespace: str,
-        name: str,
-        obj: Object,
-        old: Object | None,
-        options: WriteOptions,
-        subresource: str = "",
-    ) -> Object:
-        plugins = self._plugins(info)
-        for plugin in plugins:
-            request = _request(operation, info, namespace, name, obj, old, options, subresource)
-            try:
-                obj, warnings = await plugin.mutate(request)
-            except Denied as denied:
-                raise refusal(info, name, denied) from denied
-            options.warnings.extend(w for w in warnings if w not in options.warnings)
-        if plugins and info.schema is not None and info.custom:
-            schema = info.schema.get()
-            schema.prune(obj)
-            schema.default(obj)
-        return obj
-
-    async def _admit(
-        self,
-        operation: Operation,
-        info: ResourceInfo,
-        namespace: str,
-        name: str,
-        obj: Object | None,
-        old: Object | None,
-        options: WriteOptions,
-        subresource: str = "",
-    ) -> None:
-        for plugin in self._plugins(info):
-            request = _request(operation, info, namespace, name, obj, old, options, subresource)
-            try:
-                warnings = await plugin.validate(request)
-            except Denied as denied:
-                raise refusal(info, name, denied) from denied
-            options.warnings.extend(w for w in warnings if w not in options.warnings)
-
     async def admit_delete(self, info: ResourceInfo, record: Record, options: WriteOptions) -> None:
         """Lets admission object to a deletion. Raises Failure."""
-        if self._plugins(info):
-            await self._admit("DELETE", info, record.namespace, record.name, None, record.decode(), options)
+        if self._plugins.concern(info):
+            await self._plugins.validate("DELETE", info, record.namespace, record.name, None, record.decode(), options)
 
     async def admit_subresource(
         self, info: ResourceInfo, record: Record, subresource: str, obj: Object, options: WriteOptions
     ) -> None:
         """Lets admission object to a create on a subresource, such as an eviction. Raises Failure."""
-        if self._plugins(info):
-            await self._admit("CREATE", info, record.namespace, record.name, obj, record.decode(), options, subresource)
-
-
-def _request(
-    operation: Operation,
-    info: ResourceInfo,
-    namespace: str,
-    name: str,
-    obj: Object | None,
-    old: Object | None,
-    options: WriteOptions,
-    subresource: str,
-) -> AdmissionRequest:
-    return AdmissionRequest(
-        operation=operation,
-        group=info.group,
-        version=info.version,
-        resource=info.plural,
-        subresource=subresource,
-        namespace=namespace,
-        name=name,
-        object=obj,
-        old_object=old,
-        user=options.user,
-        dry_run=options.dry_run,
-    )
-
-
-def refusal(info: ResourceInfo, name: str, denied: Denied) -> status.Failure:
-    """Admission's no as an answer."""
-    if denied.webhook:
-        message = f'admission webhook "{denied.webhook}" denied the request: {denied}'
-        return status.Failure(denied.code, denied.reason, message, causes=denied.causes, retry_after=denied.retry_after)
-    return status.Failure(
-        denied.code,
-        denied.reason,
-        str(denied),
-        name=name,
-        group=info.group,
-        kind=info.plural,
-        causes=denied.causes,
-        retry_after=denied.retry_after,
-    )
-
-
-def isolate(info: ResourceInfo, obj: Object, old: Object, subresource: str) -> Object:
-    """Keeps each endpoint to its part: status to /status, everything else to the main resource."""
-    if subresource == "status":
-        result = {**old, "metadata": dict(old["metadata"])}
-        if "status" in obj:
-            result["status"] = obj["status"]
-        else:
-            result.pop("status", None)
-        if not info.custom:
-            for key in ("labels", "annotations", "finalizers"):
-                if key in obj["metadata"]:
-                    result["metadata"][key] = obj["metadata"][key]
-                else:
-                    result["metadata"].pop(key, None)
-        if "managedFields" in obj["metadata"]:
-            result["metadata"]["managedFields"] = obj["metadata"]["managedFields"]
-        return result
-    if subresource == "finalize":
-        spec = {**old.get("spec", {}), "finalizers": (obj.get("spec") or {}).get("finalizers") or []}
-        return {**old, "metadata": dict(old["metadata"]), "spec": spec}
-    if info.status and not subresource:
-        if "status" in old:
-            obj["status"] = old["status"]
-        else:
-            obj.pop("status", None)
-    return obj
-
-
-def reset_fields(info: ResourceInfo, obj: Object, subresource: str) -> tuple[str, ...]:
-    """Top-level fields that an endpoint does not write."""
-    if subresource == "status":
-        return tuple(key for key in obj if key not in ("apiVersion", "kind", "metadata", "status"))
-    return ("status",) if info.status and not subresource else ()
-
-
-def unchanged(obj: Object, old: Object) -> bool:
-    """Nothing is different, apart from times of managed fields."""
-    if obj == old:
-        return True
-    for key in obj.keys() | old.keys():
-        if key != "metadata" and obj.get(key) != old.get(key):
-            return False
-    return _comparable(obj["metadata"]) == _comparable(old["metadata"])
-
-
-def _comparable(meta: Object) -> Object:
-    result = dict(meta)
-    entries = result.pop("managedFields", None) or ()
-    result["managedFields"] = [{k: v for k, v in e.items() if k != "time"} for e in entries]
-    return result
-
-
-def is_finished(obj: Object) -> bool:
-    """A deletion waits for nothing any more: the object goes with this write."""
-    meta = obj["metadata"]
-    if not meta.get("deletionTimestamp") or meta.get("finalizers"):
-        return False
-    if obj["kind"] == "Namespace" and obj["apiVersion"] == "v1":
-        return not (obj.get("spec") or {}).get("finalizers")
-    return int(meta.get("deletionGracePeriodSeconds") or 0) == 0
+        if self._plugins.concern(info):
+            old = record.decode()
+            await self._plugins.validate("CREATE", info, record.namespace, record.name, obj, old, options, subresource)

@@ -11,7 +11,6 @@ from kvtui.apiserver import bodies, status
 from kvtui.apiserver.objects import Transform
 from kvtui.apiserver.patch import json_patch, merge_patch, strategic
 from kvtui.apiserver.patch.errors import PatchError
-from kvtui.apiserver.record import Record, encode, in_version
 from kvtui.apiserver.resources import ResourceInfo
 
 Object = dict[str, Any]
@@ -93,23 +92,3 @@ def _failure(error: PatchError) -> status.Failure:
 
 def _rejected() -> status.Failure:
     return status.Failure(422, "Invalid", "the server rejected our request due to an error in our request")
-
-
-def shown_bytes(info: ResourceInfo, record: Record) -> bytes:
-    """A stored object as this version shows it."""
-    if record.schema != info.schema_generation:
-        _renew(info, record)
-    if info.convert_out is not None:
-        return encode(info.convert_out(record.decode()))
-    return in_version(record.data, info.stored_api_version, info.api_version)
-
-
-def _renew(info: ResourceInfo, record: Record) -> None:
-    """An object that was stored under another schema gets today's defaults, and loses what is no longer known."""
-    if info.schema is not None and info.custom:
-        obj = record.decode()
-        schema = info.schema.get()
-        schema.prune(obj)
-        schema.default(obj)
-        record.data = encode(obj)
-    record.schema = info.schema_generation

@@ -9,7 +9,8 @@ from typing import Any
 
 from kvtui.apiserver import bodies, metadata, status
 from kvtui.apiserver.http import Call
-from kvtui.apiserver.objects import Objects, Written, reset_fields
+from kvtui.apiserver.objects import Objects, Written
+from kvtui.apiserver.parts import reset_fields
 from kvtui.apiserver.patch import managed_fields
 from kvtui.apiserver.patch.errors import PatchError
 from kvtui.apiserver.resources import ResourceInfo

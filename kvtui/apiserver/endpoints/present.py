@@ -15,11 +15,11 @@ from aiohttp import web
 from kvtui.apiserver import status
 from kvtui.apiserver.http import Call, json_response, send_large
 from kvtui.apiserver.negotiation import YAML, Form, Wanted
-from kvtui.apiserver.patching import shown_bytes
 from kvtui.apiserver.reading import Page
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import ResourceInfo
 from kvtui.apiserver.schema import tables
+from kvtui.apiserver.showing import shown_bytes
 
 Object = dict[str, Any]
 JSON = "application/json"

@@ -20,10 +20,10 @@ from kvtui.apiserver.endpoints.rest import selection_of
 from kvtui.apiserver.http import BASE_HEADERS, Call, add_warnings
 from kvtui.apiserver.negotiation import Form, Wanted
 from kvtui.apiserver.objects import Objects
-from kvtui.apiserver.patching import shown_bytes
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import ResourceInfo
 from kvtui.apiserver.selection import Selection
+from kvtui.apiserver.showing import shown_bytes
 from kvtui.apiserver.watch import Delivery, Watcher, WatchHub, view
 
 Object = dict[str, Any]

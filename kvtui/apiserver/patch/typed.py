@@ -127,7 +127,11 @@ def _compare(old: Any, new: Any, node: Node) -> Difference | None:
     """None if both are equal."""
     if old is new:
         return None
-    if old is not _ABSENT and new is not _ABSENT and old == new and type(old) is type(new):
+    if old is _ABSENT:
+        return _whole(new, node), None, None
+    if new is _ABSENT:
+        return None, None, _whole(old, node)
+    if old == new and type(old) is type(new):
         return None
     pairs = _pairs(old, new, node)
     if pairs is None:
@@ -152,6 +156,20 @@ def _compare(old: Any, new: Any, node: Node) -> Difference | None:
     if not (added or modified or removed):
         return _leaf(old, new) if type(old) is not type(new) else None
     return added or None, modified or None, removed or None
+
+
+def _whole(value: Any, node: Node) -> FieldSet:
+    """Every path of a value that stands on one side only."""
+    if isinstance(value, dict) and value and not node.map_atomic:
+        return {f"f:{key}": _own(_whole(child, _inside(node, key))) for key, child in value.items()}
+    if isinstance(value, list) and value and _granular_list(node):
+        try:
+            keyed = _keyed(value, node)
+        except NotTyped:
+            return LEAF
+        items = node.items or UNTYPED
+        return {step: _own(_whole(item, items)) for step, item in keyed.items()}
+    return LEAF
 
 
 def _own(below: FieldSet) -> FieldSet:

@@ -49,10 +49,19 @@ class Node:
     """Value validation, prepared on first use (schema/values.py)."""
     cel_rules: Any = None
     """CEL rules, prepared on first use (schema/cel.py)."""
+    accepts: Any = None
+    """The quick check of a value, prepared on first use (schema/accepting.py)."""
+    _defaulted: tuple[tuple[str, Node], ...] | None = None
 
     def child(self, key: str) -> Node | None:
         """The schema of a field or map value; None where the schema does not say."""
         return self.properties.get(key) or self.additional
+
+    def defaulted(self) -> tuple[tuple[str, Node], ...]:
+        """The fields that have defaults."""
+        if self._defaulted is None:
+            self._defaulted = tuple((name, child) for name, child in self.properties.items() if child.has_default)
+        return self._defaulted
 
     @property
     def untyped(self) -> bool:

@@ -7,20 +7,20 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 from kvtui.apiserver.patch.json_patch import same
 from kvtui.apiserver.patch.typed import NotTyped, item_step
 from kvtui.apiserver.schema import cel, values
+from kvtui.apiserver.schema.accepting import accepts
 from kvtui.apiserver.schema.node import Node, Openapi, compile_schema
+from kvtui.apiserver.schema.tidy import default, drop_nulls, prune, tidy
 from kvtui.apiserver.status import show
 from kvtui.errors import Cause
 
 Object = dict[str, Any]
 Causes = list[Cause]
 
-_HEAD = ("apiVersion", "kind", "metadata")
 _BLOCKING = frozenset({"FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"})
 _UNCHECKED = (
     "Invalid value: null: some validation rules were not checked because the object was invalid; "
@@ -38,18 +38,22 @@ class Schema:
 
     def prune(self, obj: Object) -> list[str]:
         """Drops what the schema does not know, in place; answers the paths of what was dropped."""
-        dropped: list[str] = []
-        _prune(obj, self.node, "", dropped, head=True)
-        return sorted(dropped)
+        return prune(obj, self.node)
+
+    def tidy(self, obj: Object) -> list[str]:
+        """Prunes, drops nulls where none may stand and fills in defaults, in place; answers what was unknown."""
+        return tidy(obj, self.node) if self.node.type == "object" else prune(obj, self.node)
 
     def default(self, obj: Object) -> None:
         """Drops nulls where none may stand and fills in defaults, in place."""
         if self.node.type == "object":
-            _drop_nulls(obj, self.node)
-            _default(obj, self.node)
+            drop_nulls(obj, self.node)
+            default(obj, self.node)
 
     def validate(self, obj: Object, old: Object | None = None) -> Causes:
         """Everything that is wrong. With `old`, errors in parts that did not change are let pass."""
+        if accepts(obj, self.node):
+            return cel.evaluate(obj, old, self.node) if self.node.cel_below else []
         causes = values.validate(obj, self.node, "")
         _check_lists(obj, self.node, "", causes)
         causes = list(dict.fromkeys(causes))
@@ -62,68 +66,7 @@ class Schema:
         return causes + cel.evaluate(obj, old, self.node)
 
 
-def _prune(value: Any, node: Node, path: str, dropped: list[str], *, head: bool = False) -> None:
-    if isinstance(value, dict):
-        head = head or node.embedded
-        for key in list(value):
-            if head and key in _HEAD:
-                continue
-            inner = node.properties.get(key) or node.additional
-            if inner is not None:
-                child = value[key]
-                if isinstance(child, dict | list):
-                    _prune(child, inner, f"{path}.{key}" if path else key, dropped)
-            elif not node.preserve:
-                dropped.append(f"{path}.{key}" if path else key)
-                del value[key]
-    elif isinstance(value, list) and (node.items is not None or not node.preserve):
-        for index, item in enumerate(value):
-            if isinstance(item, dict | list):
-                _prune(item, node.items or _NOTHING, f"{path}[{index}]", dropped)
-
-
 _NOTHING = Node()
-
-
-def _drop_nulls(value: Any, node: Node) -> None:
-    if isinstance(value, dict):
-        for key in list(value):
-            inner = node.properties.get(key) or node.additional
-            if inner is None:
-                continue
-            child = value[key]
-            if child is None:
-                if inner.nullable or (inner.untyped and not inner.type and not inner.int_or_string):
-                    continue
-                if inner.has_default:
-                    value[key] = deepcopy(inner.default)
-                else:
-                    del value[key]
-            elif isinstance(child, dict | list):
-                _drop_nulls(child, inner)
-    elif isinstance(value, list) and node.items is not None:
-        for item in value:
-            if isinstance(item, dict | list):
-                _drop_nulls(item, node.items)
-
-
-def _default(value: Any, node: Node) -> None:
-    if not node.defaults_below:
-        return
-    if isinstance(value, dict):
-        for key, inner in node.properties.items():
-            if inner.has_default and (key not in value or (value[key] is None and not inner.nullable)):
-                value[key] = deepcopy(inner.default)
-            child = value.get(key)
-            if isinstance(child, dict | list):
-                _default(child, inner)
-        if node.additional is not None:
-            for key, child in value.items():
-                if key not in node.properties and isinstance(child, dict | list):
-                    _default(child, node.additional)
-    elif isinstance(value, list) and node.items is not None:
-        for item in value:
-            _default(item, node.items)
 
 
 def _check_lists(value: Any, node: Node, path: str, causes: Causes) -> None:
