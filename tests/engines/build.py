@@ -53,6 +53,21 @@ def binaries() -> Path:
     return directory / "bin"
 
 
+def suite() -> Path:
+    """Kubernetes' own end-to-end suite, `e2e.test`; a cold build takes some five minutes. Raises CannotBuild."""
+    directory = cache()
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / "bin" / "e2e.test"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            module = directory / "suite"
+            _staged(module, "k8s.io/kubernetes/test/e2e")
+            flags = f"-s -w {_FLAGS}"
+            _go("test", "-c", "-ldflags", flags, "-o", str(target), "k8s.io/kubernetes/test/e2e", cwd=module)
+    return target
+
+
 def _go(*args: str, cwd: Path) -> None:
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0"}
     command = ["nice", "-n", "10", "go", *args]
@@ -78,6 +93,14 @@ def _etcd(directory: Path) -> None:
 
 def _kubernetes(directory: Path) -> None:
     module = directory / "kubernetes"
+    _staged(module, *(f"k8s.io/kubernetes/cmd/{name}/app" for name in SERVERS))
+    for name in SERVERS:
+        target = str(directory / "bin" / name)
+        _go("build", "-ldflags", f"-s -w {_FLAGS}", "-o", target, f"k8s.io/kubernetes/cmd/{name}", cwd=module)
+
+
+def _staged(module: Path, *packages: str) -> None:
+    """A module that can build these packages of Kubernetes, with the published versions of its staging modules."""
     head = "module kvtui.test/kubernetes\n\ngo 1.26.0\n\ngodebug default=go1.26\n\n"
     head += f"require k8s.io/kubernetes {KUBERNETES}\n"
     _module(module, head)
@@ -95,12 +118,9 @@ def _kubernetes(directory: Path) -> None:
     staging = re.findall(r"^\s*(k8s\.io/[\w.-]+) => \./staging", Path(found.stdout.strip()).read_text(), re.MULTILINE)
     replaces = "".join(f"replace {name} => {name} {STAGING}\n" for name in staging)
     (module / "go.mod").write_text(head + "\n" + replaces)
-    imports = "".join(f'\t_ "k8s.io/kubernetes/cmd/{name}/app"\n' for name in SERVERS)
+    imports = "".join(f'\t_ "{name}"\n' for name in packages)
     (module / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\nimport (\n{imports})\n")
     _go("mod", "tidy", cwd=module)
-    for name in SERVERS:
-        target = str(directory / "bin" / name)
-        _go("build", "-ldflags", f"-s -w {_FLAGS}", "-o", target, f"k8s.io/kubernetes/cmd/{name}", cwd=module)
 
 
 if __name__ == "__main__":
