@@ -2,7 +2,8 @@
 
 A viewer reads from the log at its own pace, so one that stops reading holds up nobody and costs no memory; when what
 it would read next is gone, it goes on with the oldest byte there is. The socket is only connected while there are
-viewers that type, and its output is read and thrown away at once: a client that does not read stops the guest.
+viewers that type, and its output is read and thrown away at once (see `kvtui.node.serial`): a client that does not
+read stops the guest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kvtui.console.inotify import Watcher
 from kvtui.console.log import ConsoleLog
 from kvtui.errors import Transient
 from kvtui.node.layout import VmDirectory
+from kvtui.node.serial import SerialPort
 
 log = structlog.get_logger()
 CHUNK = 10240
@@ -47,8 +49,7 @@ class Console:
         self._changed = asyncio.Event()
         self._stop_watch = watcher.watch(directory.console, self._look)
         self._viewers = 0
-        self._writer: asyncio.StreamWriter | None = None
-        self._drain: asyncio.Task[None] | None = None
+        self._port: SerialPort | None = None
         self._connecting = asyncio.Lock()
 
     def _look(self) -> None:
@@ -97,35 +98,23 @@ class Console:
     async def write(self, data: bytes) -> None:
         """Input to the guest. Raises NoSerial."""
         async with self._connecting:
-            if self._writer is None or self._writer.is_closing():
-                await self._connect()
-            assert self._writer is not None
             try:
-                self._writer.write(data)
-                await self._writer.drain()
+                if self._port is not None and self._port.ended:
+                    await self._disconnect()
+                if self._port is None:
+                    self._port = await SerialPort.open(self._socket)
+            except (OSError, TimeoutError) as error:
+                raise NoSerial(f"the serial port cannot be reached: {error or 'no answer'}") from error
+            try:
+                await self._port.write(data)
             except OSError as error:
                 await self._disconnect()
                 raise NoSerial(f"the serial port does not take input: {error}") from error
 
-    async def _connect(self) -> None:
-        try:
-            async with asyncio.timeout(5):
-                reader, self._writer = await asyncio.open_unix_connection(str(self._socket))
-        except (OSError, TimeoutError) as error:
-            raise NoSerial(f"the serial port cannot be reached: {error or 'no answer'}") from error
-        self._drain = asyncio.create_task(_discard(reader), name=f"drain {self._socket}")
-
     async def _disconnect(self) -> None:
-        writer, self._writer = self._writer, None
-        task, self._drain = self._drain, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if writer is not None:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        port, self._port = self._port, None
+        if port is not None:
+            await port.close()
 
     async def close(self, why: Closed) -> None:
         """No more bytes will come: viewers get what is left and then their end."""
@@ -136,12 +125,6 @@ class Console:
         self._stop_watch()
         self._wake()
         await self._disconnect()
-
-
-async def _discard(reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(OSError):
-        while await reader.read(65536):
-            pass
 
 
 class Consoles:

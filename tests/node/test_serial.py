@@ -1,0 +1,53 @@
+"""The serial socket: input arrives, output is drained by another process, and both end together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kvtui.node.serial import SerialPort
+
+
+@pytest.fixture
+async def guest(tmp_path: Path) -> AsyncIterator[tuple[SerialPort, socket.socket]]:
+    """A connected port and the guest's end of it."""
+    path = tmp_path / "serial"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        port = await SerialPort.open(path)
+        end, _ = listener.accept()
+        with end:
+            yield port, end
+        await port.close()
+
+
+async def test_input_reaches_the_guest(guest: tuple[SerialPort, socket.socket]) -> None:
+    port, end = guest
+    await port.write(b"root\n")
+    assert end.recv(16) == b"root\n"
+
+
+async def test_output_never_waits_for_the_agent(guest: tuple[SerialPort, socket.socket]) -> None:
+    _, end = guest
+    end.settimeout(20)
+    # Far more single bytes than the kernel queues, while this very loop is blocked by sending them.
+    for _ in range(5000):
+        end.send(b"x")
+
+
+async def test_a_guest_that_ends_is_noticed(guest: tuple[SerialPort, socket.socket]) -> None:
+    port, end = guest
+    end.close()
+    async with asyncio.timeout(10):
+        await port._drain.wait()
+    assert port.ended
+
+
+async def test_nobody_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        await SerialPort.open(tmp_path / "none")
