@@ -38,8 +38,16 @@ log = structlog.get_logger()
 STOP_GRACE = 5.0
 """Seconds between the request to end and the end."""
 PROGRESS_EVERY = 1.0
+LONGEST_WORD = 4096
+"""Characters of a termination message."""
 CDI_NAMESPACE = "cdi"
 """Where the configuration of imports is, with the authorities that it names."""
+
+
+def last_word(outcome: Outcome) -> str:
+    """The container's termination message: everything about a success, one line of text about a failure."""
+    text = json.dumps(to_wire(outcome)) if outcome.ok else " ".join(outcome.message.split())
+    return text[:LONGEST_WORD]
 
 
 class Workers:
@@ -115,7 +123,7 @@ class Workers:
             await self._fresh(pod),
             exit_code=0 if outcome.ok else 1,
             reason=outcome.reason or ("Completed" if outcome.ok else "Error"),
-            message=json.dumps(to_wire(outcome)),
+            message=last_word(outcome),
             host=self._address,
             now=self._now(),
         )
