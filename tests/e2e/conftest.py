@@ -23,6 +23,8 @@ import pytest
 from kvtui.api.meta import Resource
 from kvtui.client.kubeconfig import load
 from kvtui.client.rest import Client
+from kvtui.commands.engine import free_port
+from tests.fakes.images import OciRegistry
 
 R = TypeVar("R", bound=Resource)
 NEEDED = ("libvirtd", "qemu-system-x86_64", "qemu-img", "nft", "ip", "genisoimage", "dnsmasq")
@@ -39,6 +41,8 @@ class Lab:
     """Under which nodes and guests reach this machine."""
     image: str
     """URL of the guest image."""
+    guest: Path
+    """The guest image as a file."""
 
     def record(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.data / "engine.json").read_text())
@@ -52,6 +56,22 @@ def run(*arguments: str, timeout: float = 240) -> str:
     """One command of the product. Fails the test with its words."""
     command = [sys.executable, "-m", "kvtui", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"kvtui {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def kvtui(lab: Lab, *arguments: str, check: bool = True, timeout: float = 180) -> str:
+    """A verb against the lab. With `check=False` both outputs, whatever the status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kvtui", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "KUBECONFIG": str(lab.data / "kubeconfig")},
+    )
+    if not check:
+        return done.stdout + done.stderr
     assert done.returncode == 0, f"kvtui {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -81,12 +101,47 @@ def lab() -> Iterator[Lab]:
         with http.server.ThreadingHTTPServer((address, 0), handler) as server:
             thread = threading.Thread(target=server.serve_forever, name="images", daemon=True)
             thread.start()
-            yield Lab(engine, address, f"http://{address}:{server.server_port}/guest.qcow2")
+            yield Lab(engine, address, f"http://{address}:{server.server_port}/guest.qcow2", images / "guest.qcow2")
             server.shutdown()
             thread.join()
     finally:
         run("lab", "stop", "--data", str(engine))
         shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def registry(lab: Lab) -> Iterator[OciRegistry]:
+    """A registry under the lab's address that stands in for quay.io, by the lab's registries.conf."""
+    if shutil.which("docker-registry") is None or shutil.which("skopeo") is None:
+        pytest.skip("docker-registry and skopeo are not installed")
+    directory = lab.data.parent / "registry"
+    directory.mkdir()
+    port = free_port()
+    address = f"{lab.address}:{port}"
+    config = directory / "registry.yml"
+    storage = {"filesystem": {"rootdirectory": str(directory / "blobs")}}
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
+    command = ["docker-registry", "serve", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"listening on" in line:
+                break
+        drain = threading.Thread(target=process.stderr.read, name="registry stderr", daemon=True)
+        drain.start()
+        try:
+            (lab.data / "registries.conf").write_text(
+                f'[[registry]]\nprefix = "quay.io/kubevirt"\nlocation = "{address}/kubevirt"\ninsecure = true\n'
+            )
+            made = OciRegistry(address)
+            disk = lab.guest.read_bytes()
+            made.push("kubevirt/fedora-cloud-container-disk-demo:latest", [{"disk/guest.qcow2": disk}], directory / "a")
+            made.push("kubevirt/nothing:latest", [{"etc/motd": b"no disk here"}], directory / "b")
+            yield made
+        finally:
+            process.terminate()
+            process.wait()
+            drain.join()
 
 
 @pytest.fixture

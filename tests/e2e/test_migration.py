@@ -1,0 +1,128 @@
+"""Live migration: followed, called off, and unreadable for whoever listens between the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kvtui.api.core.node import Node
+from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.client.rest import Client
+from tests.e2e.conftest import Lab, kvtui, until
+from tests.e2e.guests import a_guest, in_node, kubectl, launchers, machine, shell
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+async def guest(lab: Lab, client: Client) -> AsyncIterator[VirtualMachineInstance]:
+    async with a_guest(client, machine("mover", image=lab.image, memory="128Mi")) as instance:
+        yield instance
+
+
+async def the_migration(client: Client) -> VirtualMachineInstanceMigration:
+    listed = await client.list(VirtualMachineInstanceMigration, "default")
+    return next(m for m in listed.items if m.spec.vmi_name == "mover")
+
+
+async def test_the_command_follows_a_migration(lab: Lab, client: Client, guest: VirtualMachineInstance) -> None:
+    async with shell(client, "mover") as viewer:
+        await viewer.do("dirty-memory 16 4 >/dev/null 2>&1 &")
+    lines = await asyncio.to_thread(kvtui, lab, "migrate", "mover", "--follow", "-o", "json")
+    samples = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+    assert samples[-1]["phase"] == "Succeeded"
+    told = [s for s in samples if "remaining" in s]
+    assert told, samples
+    assert {"elapsed", "total", "remaining", "processed"} <= told[-1].keys()
+    moved = await client.get(VirtualMachineInstance, guest.key)
+    assert moved.status.node_name != guest.status.node_name
+    assert moved.status.migration_state is not None
+    assert moved.status.migration_state.completed
+
+
+async def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(
+    lab: Lab, client: Client, guest: VirtualMachineInstance
+) -> None:
+    async with shell(client, "mover") as viewer:
+        await viewer.do("dirty-memory 64 >/dev/null 2>&1 &")
+        await asyncio.to_thread(kvtui, lab, "migrate", "mover")
+        key = (await the_migration(client)).key
+        await until(
+            client,
+            VirtualMachineInstanceMigration,
+            key,
+            lambda m: m is not None and "kvtui.io/migration-progress" in m.metadata.annotations,
+        )
+        await asyncio.to_thread(kvtui, lab, "migrate-cancel", "mover")
+        await until(client, VirtualMachineInstanceMigration, key, lambda m: m is None)
+        found = await until(
+            client,
+            VirtualMachineInstance,
+            guest.key,
+            lambda v: v is not None and v.status.migration_state is not None and v.status.migration_state.completed,
+        )
+        assert found is not None
+        assert found.status.migration_state is not None
+        assert found.status.migration_state.failed
+        assert found.status.node_name == guest.status.node_name
+        assert "still here" in await viewer.do("echo still here")
+    for node in ("node-1", "node-2"):
+        domains = in_node(lab, node, "virsh", "list", "--all", "--name").split()
+        assert len(domains) == (1 if node == guest.status.node_name else 0)
+    live = [p for p in await launchers(client, found) if p.status.phase == "Running"]
+    assert [p.spec.node_name for p in live] == [guest.status.node_name]
+
+
+async def test_the_way_between_nodes_needs_a_certificate(
+    lab: Lab, client: Client, guest: VirtualMachineInstance
+) -> None:
+    """While a migration runs, each port on which the target listens for it refuses whoever has none."""
+    async with shell(client, "mover") as viewer:
+        await viewer.do("dirty-memory 64 >/dev/null 2>&1 &")
+    await asyncio.to_thread(kvtui, lab, "migrate", "mover")
+    key = (await the_migration(client)).key
+    await until(
+        client,
+        VirtualMachineInstanceMigration,
+        key,
+        lambda m: m is not None and "kvtui.io/migration-progress" in m.metadata.annotations,
+    )
+    moving = await client.get(VirtualMachineInstance, guest.key)
+    state = moving.status.migration_state
+    assert state is not None
+    assert state.target_node
+    node = await client.get(Node, ("", state.target_node))
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    ports = listening(in_node(lab, state.target_node, "ss", "-Hltn"), address)
+    assert ports
+    try:
+        for port in ports:
+            assert await refuses(address, port), f"{address}:{port} talks to strangers"
+    finally:
+        kubectl(lab, "delete", "vmim", key.name)
+
+
+def listening(table: str, address: str) -> list[int]:
+    """Ports that other machines can reach, as `ss -Hltn` tells them."""
+    local = [line.split()[3].rpartition(":") for line in table.splitlines()]
+    return sorted({int(port) for host, _, port in local if host in ("*", "0.0.0.0", "[::]", address)})
+
+
+async def refuses(address: str, port: int) -> bool:
+    """Speaks TLS, and ends with an alert for a client without a certificate; says nothing in plain text."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(address, port, ssl=context)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await reader.read(1000)
+            writer.close()
+    except (OSError, ssl.SSLError):
+        return True
+    return answer == b"" or b" 401 " in answer or b" 403 " in answer
