@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import click
 
-from kvtui.commands import lifecycle
-from kvtui.commands.connection import merged
-from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, default_data
+from kvtui.commands import backup, lifecycle
+from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord
+from kvtui.commands.engine_options import data_option, engine_of
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Usage
 
@@ -23,28 +20,16 @@ def group() -> None:
     """The engine on this machine."""
 
 
-def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    option = click.option(
-        "--data", metavar="DIR", type=click.Path(file_okay=False), help="Where the engine lives; each has its own."
-    )
-    return option(function)
-
-
-def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
-    chosen = merged(ctx, {"data": data}).get("data")
-    return EngineDirectory(Path(chosen).absolute() if chosen else default_data(EngineKind.LOCAL))
-
-
 @group.command("start")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
 @click.option("--foreground", is_flag=True, help="Run in the foreground, for a service manager.")
-@_data_option
+@data_option
 @click.pass_context
 def start(ctx: click.Context, port: int | None, foreground: bool, data: str | None) -> None:
     """Start the engine; returns when its API answers and this machine is ready as a node."""
     from kvtui.commands import service
 
-    engine = _engine(ctx, data)
+    engine = engine_of(ctx, EngineKind.LOCAL, data)
     if not foreground and service.start_installed(engine):
         say(f"ready: export KUBECONFIG={engine.kubeconfig}")
         return
@@ -76,13 +61,13 @@ def _prepare(engine: EngineDirectory, port: int | None) -> EngineRecord:
 
 @group.command("stop")
 @click.option("--vms", is_flag=True, help="Shut the VMs down first.")
-@_data_option
+@data_option
 @click.pass_context
 def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
     """Stop the engine. VMs go on running unless --vms is given."""
     from kvtui.commands import service
 
-    engine = _engine(ctx, data)
+    engine = engine_of(ctx, EngineKind.LOCAL, data)
     if not engine.record.exists():
         say(f"there is no engine in {engine.data}")
         return
@@ -104,21 +89,21 @@ def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
 
 @group.command("status")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-@_data_option
+@data_option
 @click.pass_context
 def status(ctx: click.Context, output: str, data: str | None) -> None:
     """Tell whether the engine runs."""
     from kvtui.commands.status_output import show
 
-    ctx.exit(show(lifecycle.describe(_engine(ctx, data)), output))
+    ctx.exit(show(lifecycle.describe(engine_of(ctx, EngineKind.LOCAL, data)), output))
 
 
 @group.command("kubeconfig")
-@_data_option
+@data_option
 @click.pass_context
 def kubeconfig(ctx: click.Context, data: str | None) -> None:
     """Print the path of the administrator's kubeconfig."""
-    engine = _engine(ctx, data)
+    engine = engine_of(ctx, EngineKind.LOCAL, data)
     if not engine.kubeconfig.exists():
         raise Usage(f"there is no engine in {engine.data}", hint="start one with `kvtui local start`")
     click.echo(engine.kubeconfig)
@@ -126,30 +111,33 @@ def kubeconfig(ctx: click.Context, data: str | None) -> None:
 
 @group.command("doctor")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-@_data_option
+@data_option
 @click.pass_context
 def doctor(ctx: click.Context, output: str, data: str | None) -> None:
     """Check what this machine needs to run VMs, and say how to mend what is missing."""
     from kvtui.commands.doctor import examine, show
 
-    ctx.exit(show(asyncio.run(examine(_engine(ctx, data))), output))
+    ctx.exit(show(asyncio.run(examine(engine_of(ctx, EngineKind.LOCAL, data))), output))
 
 
 @group.command("install-service")
-@_data_option
+@data_option
 @click.pass_context
 def install_service(ctx: click.Context, data: str | None) -> None:
     """Let systemd start the engine with the machine."""
     from kvtui.commands import service
 
-    service.install(_engine(ctx, data), say=say)
+    service.install(engine_of(ctx, EngineKind.LOCAL, data), say=say)
 
 
 @group.command("remove-service")
-@_data_option
+@data_option
 @click.pass_context
 def remove_service(ctx: click.Context, data: str | None) -> None:
     """Stop the engine's systemd service and remove it; the engine's data stays."""
     from kvtui.commands import service
 
-    service.remove(_engine(ctx, data), say=say)
+    service.remove(engine_of(ctx, EngineKind.LOCAL, data), say=say)
+
+
+backup.add_to(group, _engine)
