@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from kvtui.commands import lifecycle
-from kvtui.commands.connection import merged
-from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, cache_directory, default_data
+from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, cache_directory
+from kvtui.commands.engine_options import data_option, engine_of
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Unsupported, Usage
 
@@ -23,22 +21,14 @@ def group() -> None:
     """Several VM nodes on this machine, for trying and testing."""
 
 
-def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    option = click.option(
-        "--data", metavar="DIR", type=click.Path(file_okay=False), help="Where the lab lives; each has its own."
-    )
-    return option(function)
-
-
 def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
-    chosen = merged(ctx, {"data": data}).get("data")
-    return EngineDirectory(Path(chosen).absolute() if chosen else default_data(EngineKind.LAB))
+    return engine_of(ctx, EngineKind.LAB, data)
 
 
 @group.command("start")
 @click.option("--nodes", type=click.IntRange(0, 200), default=None, help="How many; 2 unless the lab exists.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
-@_data_option
+@data_option
 @click.pass_context
 def start(ctx: click.Context, nodes: int | None, port: int | None, data: str | None) -> None:
     """Start a lab; returns when its API answers and all its nodes are ready."""
@@ -81,7 +71,7 @@ def _start(engine: EngineDirectory, nodes: int | None, port: int | None) -> None
 
 
 @group.command("stop")
-@_data_option
+@data_option
 @click.pass_context
 def stop(ctx: click.Context, data: str | None) -> None:
     """Stop a lab and remove everything of it: VMs, disks, objects, networks, files."""
@@ -107,7 +97,7 @@ def stop(ctx: click.Context, data: str | None) -> None:
 
 @group.command("status")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-@_data_option
+@data_option
 @click.pass_context
 def status(ctx: click.Context, output: str, data: str | None) -> None:
     """Tell whether a lab runs, its nodes, and the address under which its guests reach this machine."""
@@ -117,7 +107,7 @@ def status(ctx: click.Context, output: str, data: str | None) -> None:
 
 
 @group.command("kubeconfig")
-@_data_option
+@data_option
 @click.pass_context
 def kubeconfig(ctx: click.Context, data: str | None) -> None:
     """Print the path of the administrator's kubeconfig."""

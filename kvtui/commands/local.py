@@ -20,6 +20,10 @@ def group() -> None:
     """The engine on this machine."""
 
 
+def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
+    return engine_of(ctx, EngineKind.LOCAL, data)
+
+
 @group.command("start")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
 @click.option("--foreground", is_flag=True, help="Run in the foreground, for a service manager.")
@@ -29,7 +33,7 @@ def start(ctx: click.Context, port: int | None, foreground: bool, data: str | No
     """Start the engine; returns when its API answers and this machine is ready as a node."""
     from kvtui.commands import service
 
-    engine = engine_of(ctx, EngineKind.LOCAL, data)
+    engine = _engine(ctx, data)
     if not foreground and service.start_installed(engine):
         say(f"ready: export KUBECONFIG={engine.kubeconfig}")
         return
@@ -67,7 +71,7 @@ def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
     """Stop the engine. VMs go on running unless --vms is given."""
     from kvtui.commands import service
 
-    engine = engine_of(ctx, EngineKind.LOCAL, data)
+    engine = _engine(ctx, data)
     if not engine.record.exists():
         say(f"there is no engine in {engine.data}")
         return
@@ -95,7 +99,7 @@ def status(ctx: click.Context, output: str, data: str | None) -> None:
     """Tell whether the engine runs."""
     from kvtui.commands.status_output import show
 
-    ctx.exit(show(lifecycle.describe(engine_of(ctx, EngineKind.LOCAL, data)), output))
+    ctx.exit(show(lifecycle.describe(_engine(ctx, data)), output))
 
 
 @group.command("kubeconfig")
@@ -103,7 +107,7 @@ def status(ctx: click.Context, output: str, data: str | None) -> None:
 @click.pass_context
 def kubeconfig(ctx: click.Context, data: str | None) -> None:
     """Print the path of the administrator's kubeconfig."""
-    engine = engine_of(ctx, EngineKind.LOCAL, data)
+    engine = _engine(ctx, data)
     if not engine.kubeconfig.exists():
         raise Usage(f"there is no engine in {engine.data}", hint="start one with `kvtui local start`")
     click.echo(engine.kubeconfig)
@@ -117,7 +121,7 @@ def doctor(ctx: click.Context, output: str, data: str | None) -> None:
     """Check what this machine needs to run VMs, and say how to mend what is missing."""
     from kvtui.commands.doctor import examine, show
 
-    ctx.exit(show(asyncio.run(examine(engine_of(ctx, EngineKind.LOCAL, data))), output))
+    ctx.exit(show(asyncio.run(examine(_engine(ctx, data))), output))
 
 
 @group.command("install-service")
@@ -127,7 +131,7 @@ def install_service(ctx: click.Context, data: str | None) -> None:
     """Let systemd start the engine with the machine."""
     from kvtui.commands import service
 
-    service.install(engine_of(ctx, EngineKind.LOCAL, data), say=say)
+    service.install(_engine(ctx, data), say=say)
 
 
 @group.command("remove-service")
@@ -137,7 +141,7 @@ def remove_service(ctx: click.Context, data: str | None) -> None:
     """Stop the engine's systemd service and remove it; the engine's data stays."""
     from kvtui.commands import service
 
-    service.remove(engine_of(ctx, EngineKind.LOCAL, data), say=say)
+    service.remove(_engine(ctx, data), say=say)
 
 
 backup.add_to(group, _engine)
