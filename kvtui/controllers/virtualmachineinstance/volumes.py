@@ -49,12 +49,12 @@ def permanent(vmi: VirtualMachineInstance) -> list[Volume]:
 
 
 def data_volumes_readiness(vmi: VirtualMachineInstance, found: DataVolumes) -> Readiness:
-    """A DataVolume that does not exist counts as ready: its claim decides then."""
-    phases = [
-        found[v.data_volume.name].status.phase or ""
-        for v in vmi.spec.volumes
-        if v.data_volume is not None and v.data_volume.name in found
-    ]
+    """A DataVolume that does not exist counts as ready: its claim decides then.
+
+    A claim that a DataVolume fills is as unready by its own name as by the DataVolume's.
+    """
+    used = {claim_of(v) for v in permanent(vmi)}
+    phases = [volume.status.phase or "" for name, volume in found.items() if name in used]
     if DV_FAILED in phases:
         return Readiness.FAILED
     if any(phase != DV_DONE and phase not in DV_WAITS for phase in phases):
