@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -186,10 +186,10 @@ class Networks:
     async def _make(self, sandbox: Sandbox, request: NetworkRequest) -> PodNetwork:
         pairs = [_pair(request.vmi, i.name) for i in request.vmi.spec.domain.devices.interfaces if i.state != "absent"]
         await namespace.create(sandbox.netns)
-        await ip_batch(["link set dev lo up"], netns=sandbox.netns)
         nics = []
         if not any(_is_primary(network) for _, network in pairs):
             # A launcher without pod NIC still has a pod address, for probes and for its own use.
+            await ip_batch(["link set dev lo up"], netns=sandbox.netns)
             await self._pod_address(sandbox)
         for index, (interface, network) in enumerate(pairs):
             config = self._default if network.pod is not None else request.attachments.get(network.name, "")
@@ -231,7 +231,7 @@ class Networks:
         container = _container(sandbox, attachment)
         attachment.result = await cni.add(config, container, mac=attachment.mac, timeout=self._settings.cni_timeout)
         self._state.save(sandbox)
-        mtu = await _mtu(sandbox.netns, attachment.pod_interface)
+        mtu = await namespace.mtu(sandbox.netns, attachment.pod_interface)
         pod = cni.pod_nic(attachment.result, attachment.pod_interface, mtu)
         guest = Guest(
             vmi.metadata.uid, vmi.metadata.namespace, vmi.metadata.name, vmi.spec.hostname or vmi.metadata.name
@@ -246,15 +246,20 @@ class Networks:
         return wiring.nic
 
     async def _do(self, sandbox: Sandbox, wiring: Wiring) -> None:
+        works: list[Coroutine[Any, Any, object]] = [self._link(sandbox, wiring)]
+        if wiring.nft:
+            # Rules name links that need not be there yet.
+            where = f"--net={namespace.path(sandbox.netns)}"
+            works.append(run("nsenter", where, "nft", "-f", "-", stdin=wiring.nft))
+        await _together(works)
+
+    async def _link(self, sandbox: Sandbox, wiring: Wiring) -> None:
         await ip_batch(list(wiring.node_links))
         await ip_batch(list(wiring.pod_links), netns=sandbox.netns)
         if wiring.placeholder:
             await _place(sandbox.netns, wiring.placeholder)
         if wiring.sysctls:
-            settings = [f"{key.replace('.', '/')}={value}" for key, value in wiring.sysctls.items()]
-            await run("ip", "netns", "exec", sandbox.netns, "sysctl", "-qw", *settings)
-        if wiring.nft:
-            await run("ip", "netns", "exec", sandbox.netns, "nft", "-f", "-", stdin=wiring.nft)
+            await namespace.set_sysctls(sandbox.netns, wiring.sysctls)
 
     def _finish(self, sandbox: Sandbox, nics: tuple[Nic, ...]) -> PodNetwork:
         primary = next((a for a in sandbox.attachments if a.pod_interface == names.PRIMARY), None)
@@ -288,12 +293,10 @@ class Networks:
 
     async def _remove_one(self, sandbox: Sandbox, attachment: Attachment) -> None:
         await self._stop_serving(sandbox, attachment)
-        if attachment.network:
-            bridge, veth = (
-                names.node_bridge(sandbox.uid, attachment.network),
-                names.node_veth(sandbox.uid, attachment.network),
-            )
-            await ip_batch([f"link delete {veth}", f"link delete {bridge}"], force=True)
+        # The kernel takes its time over each link and the plugin over its rules; they do not need each other.
+        await _together([_unlink(sandbox, attachment), self._unplug_plugin(sandbox, attachment)])
+
+    async def _unplug_plugin(self, sandbox: Sandbox, attachment: Attachment) -> None:
         # A plugin whose ADD gave no result has undone it itself; that its DEL fails too must not keep the sandbox.
         forgiven = (InvalidNetwork,) if attachment.result else (InvalidNetwork, NetworkFailed)
         with contextlib.suppress(*forgiven):
@@ -356,10 +359,23 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-async def _mtu(netns: str, link: str) -> int:
-    _, out, _ = await run("ip", "-n", netns, "-j", "link", "show", "dev", link)
-    found: list[dict[str, Any]] = json.loads(out or "[]")
-    return int(found[0].get("mtu", 1500)) if found else 1500
+async def _unlink(sandbox: Sandbox, attachment: Attachment) -> None:
+    if attachment.network:
+        bridge, veth = (
+            names.node_bridge(sandbox.uid, attachment.network),
+            names.node_veth(sandbox.uid, attachment.network),
+        )
+        await ip_batch([f"link delete {veth}", f"link delete {bridge}"], force=True)
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """All at the same time. Raises the first one's failure, after the others have been ended."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
 
 
 async def _place(netns: str, lines: tuple[str, ...]) -> None:
