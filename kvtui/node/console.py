@@ -25,6 +25,8 @@ from kvtui.node.serial import SerialPort
 log = structlog.get_logger()
 CHUNK = 10240
 """Bytes per message to a viewer."""
+IDLE = 0.05
+"""Seconds after the last input for which the serial socket stays connected."""
 
 
 class Closed(enum.Enum):
@@ -50,6 +52,8 @@ class Console:
         self._stop_watch = watcher.watch(directory.console, self._look)
         self._viewers = 0
         self._port: SerialPort | None = None
+        self._resting: asyncio.Task[None] | None = None
+        self._last_input = 0.0
         self._connecting = asyncio.Lock()
 
     def _look(self) -> None:
@@ -93,7 +97,7 @@ class Console:
         finally:
             self._viewers -= 1
             if not self._viewers:
-                await self._disconnect()
+                await self._end_input()
 
     async def write(self, data: bytes) -> None:
         """Input to the guest. Raises NoSerial."""
@@ -110,11 +114,36 @@ class Console:
             except OSError as error:
                 await self._disconnect()
                 raise NoSerial(f"the serial port does not take input: {error}") from error
+            self._last_input = asyncio.get_running_loop().time()
+            if self._resting is None or self._resting.done():
+                self._resting = asyncio.create_task(self._rest(), name=f"rest of {self._socket}")
+
+    async def _rest(self) -> None:
+        """Disconnects shortly after the last input, once QEMU has taken all of it; that nobody announces."""
+        loop = asyncio.get_running_loop()
+        while self._port is not None:
+            async with self._connecting:
+                left = max(self._last_input + IDLE - loop.time(), IDLE if self._unread else 0.0)
+                if left <= 0:
+                    await self._disconnect()
+                    return
+            await asyncio.sleep(left)
+
+    @property
+    def _unread(self) -> int:
+        return self._port.unread if self._port is not None and not self._port.ended else 0
 
     async def _disconnect(self) -> None:
         port, self._port = self._port, None
         if port is not None:
             await port.close()
+
+    async def _end_input(self) -> None:
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
+            await asyncio.gather(resting, return_exceptions=True)
+        await self._disconnect()
 
     async def close(self, why: Closed) -> None:
         """No more bytes will come: viewers get what is left and then their end."""
@@ -124,7 +153,7 @@ class Console:
         self.closed = why
         self._stop_watch()
         self._wake()
-        await self._disconnect()
+        await self._end_input()
 
 
 class Consoles:

@@ -29,7 +29,9 @@ async def guest(tmp_path: Path) -> AsyncIterator[tuple[SerialPort, socket.socket
 async def test_input_reaches_the_guest(guest: tuple[SerialPort, socket.socket]) -> None:
     port, end = guest
     await port.write(b"root\n")
+    assert port.unread > 0
     assert end.recv(16) == b"root\n"
+    assert port.unread == 0
 
 
 async def test_output_never_waits_for_the_agent(guest: tuple[SerialPort, socket.socket]) -> None:
