@@ -64,6 +64,7 @@ LAZY: dict[str, tuple[str, str]] = {
     "usbredir": ("kvtui.commands.usbredir:command", "Plug a USB device of this machine into a VM."),
     "domain-xml": ("kvtui.commands.domain_xml:command", "Print the libvirt domain that this node would define."),
     "adm": ("kvtui.commands.adm:group", "Administration of a KubeVirt installation."),
+    "doctor": ("kvtui.commands.local:doctor", "Check what this machine needs to run VMs."),
     "local": ("kvtui.commands.local:group", "The engine on this machine."),
     "lab": ("kvtui.commands.lab:group", "Several nodes on this machine, for trying and testing."),
     "run": ("kvtui.commands.run:group", ""),
