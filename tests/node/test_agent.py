@@ -106,7 +106,7 @@ async def test_a_deleted_instance_shuts_down_and_leaves_nothing(bench: Bench) ->
 
 
 async def test_a_guest_that_does_not_listen_is_asked_again_and_then_killed(bench: Bench) -> None:
-    await bench.run(vmi(meta=FINALIZER, termination_grace_period_seconds=1))
+    await bench.run(vmi(meta=FINALIZER, termination_grace_period_seconds=3))
     fake = bench.hypervisor.fakes[DOMAIN]
     fake.obeys = False
     await bench.client.delete(VirtualMachineInstance, key())
