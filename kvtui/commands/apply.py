@@ -12,12 +12,13 @@ from kvtui.client.rest import Client, Patch
 from kvtui.commands import manifests, output
 from kvtui.commands.connection import connected, merged, run_async, server_options
 from kvtui.commands.exits import ExitCode, exit_code_of, report
+from kvtui.commands.verb import Verb, example
 from kvtui.errors import Conflict, KvtuiError, NotFound
 
 MANAGER = "kvtui"
 
 
-@click.command("apply")
+@click.command("apply", cls=Verb, epilog=example("kvtui apply -f vm.yaml"))
 @click.option(
     "-f", "--filename", "files", metavar="FILE", multiple=True, required=True, help="A manifest, a directory, or -."
 )

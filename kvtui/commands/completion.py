@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from kvtui.commands.verb import Verb, example
 
-@click.command("completion")
+
+@click.command("completion", cls=Verb, epilog=example("source <(kvtui completion bash)"))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script: `source <(kvtui completion bash)`."""

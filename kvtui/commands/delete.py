@@ -12,18 +12,19 @@ import msgspec
 
 from kvtui.client.discovery import Discovery, ResourceInfo
 from kvtui.client.rest import Client
-from kvtui.commands import manifests
+from kvtui.commands import complete, manifests
 from kvtui.commands.connection import connected, merged, run_async, server_options
 from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.commands.get import targets
+from kvtui.commands.verb import Verb, example
 from kvtui.errors import KvtuiError, NotFound, Usage
 
 LOSES_DATA = ("VirtualMachine", "DataVolume", "PersistentVolumeClaim", "PersistentVolume", "Namespace")
 
 
-@click.command("delete")
-@click.argument("kind", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.command("delete", cls=Verb, epilog=example("kvtui delete vm web", "kvtui delete -f vm.yaml"))
+@click.argument("kind", required=False, shell_complete=complete.kinds)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.objects)
 @click.option("-f", "--filename", "files", metavar="FILE", multiple=True, help="The objects of a manifest.")
 @click.option("-l", "--selector", metavar="LABELS", help="Objects with these labels.")
 @click.option(
@@ -38,7 +39,7 @@ LOSES_DATA = ("VirtualMachine", "DataVolume", "PersistentVolumeClaim", "Persiste
 @server_options
 @click.pass_context
 def command(ctx: click.Context, /, kind: str | None, names: tuple[str, ...], **options: Any) -> None:
-    """Delete objects: `kvtui delete vm web`, `kvtui delete -f vm.yaml`."""
+    """Delete objects."""
     ctx.exit(run_async(_delete(kind, names, merged(ctx, options))))
 
 

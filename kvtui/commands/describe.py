@@ -10,16 +10,17 @@ import click
 from kvtui.api.core.config import Event
 from kvtui.client.discovery import Discovery, ResourceInfo
 from kvtui.client.rest import Client
-from kvtui.commands import events, output
+from kvtui.commands import complete, events, output
 from kvtui.commands.connection import connected, merged, run_async, server_options
 from kvtui.commands.get import targets
+from kvtui.commands.verb import Verb, example
 
 _FIRST = ("name", "namespace", "labels", "annotations")
 
 
-@click.command("describe")
-@click.argument("kind")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.command("describe", cls=Verb, epilog=example("kvtui describe vm web"))
+@click.argument("kind", shell_complete=complete.kinds)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.objects)
 @server_options
 @click.option("-l", "--selector", metavar="LABELS", help="Objects with these labels.")
 @click.pass_context

@@ -14,9 +14,10 @@ from kvtui.client.discovery import Discovery
 from kvtui.client.rest import Client
 from kvtui.commands import output
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.verb import Verb, example
 
 
-@click.command("events")
+@click.command("events", cls=Verb, epilog=example("kvtui events", "kvtui events --for vm/web -w"))
 @server_options
 @click.option("-A", "--all-namespaces", is_flag=True, help="In all namespaces.")
 @click.option("--for", "about", metavar="KIND/NAME", help="Only events of this object.")

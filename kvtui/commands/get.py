@@ -10,14 +10,19 @@ import msgspec
 
 from kvtui.client.discovery import Discovery, ResourceInfo
 from kvtui.client.rest import Client
-from kvtui.commands import output
+from kvtui.commands import complete, output
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.verb import Verb, example
 from kvtui.errors import Usage
 
 
-@click.command("get")
-@click.argument("kinds", metavar="KIND[,KIND...]")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.command(
+    "get",
+    cls=Verb,
+    epilog=example("kvtui get vm", "kvtui get vmi,dv -A", "kvtui get vm/web -o yaml"),
+)
+@click.argument("kinds", metavar="KIND[,KIND...]", shell_complete=complete.kinds)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.objects)
 @server_options
 @click.option("-A", "--all-namespaces", is_flag=True, help="In all namespaces.")
 @click.option("-l", "--selector", metavar="LABELS", help="Only objects with these labels.")
@@ -27,7 +32,7 @@ from kvtui.errors import Usage
 @click.option("--no-headers", is_flag=True, help="Print no column titles.")
 @click.pass_context
 def command(ctx: click.Context, /, kinds: str, names: tuple[str, ...], **options: Any) -> None:
-    """Show objects: `kvtui get vm`, `kvtui get vmi,dv -A`, `kvtui get vm/web -o yaml`."""
+    """Show objects."""
     run_async(_get(kinds, names, merged(ctx, options)))
 
 

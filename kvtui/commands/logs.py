@@ -12,10 +12,11 @@ from kvtui.api.core.pod import Pod
 from kvtui.client.rest import Client
 from kvtui.commands import output
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.verb import Verb, example
 from kvtui.errors import NotFound
 
 
-@click.command("logs")
+@click.command("logs", cls=Verb, epilog=example("kvtui logs web -f", "kvtui logs dv/disk"))
 @click.argument("name", metavar="[vm|dv|pod/]NAME")
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
 @click.option("--tail", type=int, metavar="LINES", help="Only the last lines.")

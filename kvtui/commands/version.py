@@ -8,9 +8,10 @@ import click
 
 from kvtui import __version__
 from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.verb import Verb, example
 
 
-@click.command("version")
+@click.command("version", cls=Verb, epilog=example("kvtui version"))
 @click.option("-c", "--client", is_flag=True, help="Only kvtui's own.")
 @server_options
 @click.pass_context
