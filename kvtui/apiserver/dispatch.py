@@ -27,6 +27,7 @@ from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.extension import Extension
 from kvtui.apiserver.http import Call, failure_response, parse_query
 from kvtui.apiserver.router import Target
+from kvtui.apiserver.turns import Turns
 from kvtui.errors import KvtuiError
 from kvtui.settings import ApiServerSettings
 
@@ -70,6 +71,7 @@ class Dispatcher:
         self._reads = 0
         self._writes = 0
         self._watches: Counter[str] = Counter()
+        self._turns = Turns()
         self._identities: WeakKeyDictionary[SSLObject, UserInfo | None] = WeakKeyDictionary()
 
     @property
@@ -174,6 +176,7 @@ class Dispatcher:
             self._writes += 1
         try:
             async with asyncio.timeout(self._settings.request_timeout):
+                await self._turns.wait()
                 return await self._handler(call)
         except TimeoutError as error:
             raise status.deadline() from error

@@ -6,6 +6,7 @@ collector and the namespace deleter all use it; none of them touches the store d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +83,7 @@ class Objects:
         applied: Callable[[Object], Object] | None = None,
     ) -> Written:
         """A new object. `applied` sets managed fields in the way of server-side apply."""
+        await _prepare(info)
         if info.convert_in is not None:
             obj = info.convert_in(obj)
         meta = metadata.coerce(obj)
@@ -171,6 +173,7 @@ class Objects:
 
         `applied(old, new)` sets managed fields in the way of server-side apply. Raises Failure 404, 409, 422.
         """
+        await _prepare(info)
         bucket = self.bucket(info)
         key = (namespace, name)
         for _ in range(attempts):
@@ -354,3 +357,9 @@ class Objects:
         if self._plugins.concern(info):
             old = record.decode()
             await self._plugins.validate("CREATE", info, record.namespace, record.name, obj, old, options, subresource)
+
+
+async def _prepare(info: ResourceInfo) -> None:
+    """Compiles the schema beside the loop, when the kind is first written."""
+    if info.schema is not None and not info.schema.ready:
+        await asyncio.to_thread(info.schema.get)

@@ -61,20 +61,17 @@ def encode(obj: dict[str, Any]) -> bytes:
     return _encode(ordered)
 
 
-class Record:
-    """One version of one object."""
+class Record(msgspec.Struct, gc=False, eq=False):
+    """One version of one object. It is in no cycle, so the collector need not look at the many that there are."""
 
-    __slots__ = ("_fields", "_labels", "data", "name", "namespace", "rv", "schema")
-
-    def __init__(self, rv: int, namespace: str, name: str, data: bytes, schema: int = 0) -> None:
-        self.rv = rv
-        self.namespace = namespace
-        self.name = name
-        self.data = data
-        self.schema = schema
-        """Generation of the schema that the bytes satisfy."""
-        self._labels: dict[str, str] | None = None
-        self._fields: dict[str, str] | None = None
+    rv: int
+    namespace: str
+    name: str
+    data: bytes
+    schema: int = 0
+    """Generation of the schema that the bytes satisfy."""
+    _labels: dict[str, str] | None = None
+    _fields: dict[str, str] | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -8,6 +8,7 @@ writes of all resources; it is what clients know as resourceVersion.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from bisect import bisect_left, insort
 from collections import deque
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from kvtui.apiserver import status
 from kvtui.apiserver.database import Change, Compaction, Database, DatabaseBroken, DatabaseFull, Row
@@ -25,6 +28,8 @@ Key = tuple[str, str]
 """Namespace ("" for cluster scope) and name."""
 
 _PUBLISH_SLICE = 0.004
+_PUBLISH_AT_ONCE = 16
+"""Writes that are published, and answered, in one turn of the loop."""
 _COMPACT_SLICE = 400
 
 
@@ -46,17 +51,14 @@ class HistoryLimits:
     """Seconds, for resources that only ever say `still alive` (Leases, Events)."""
 
 
-class Event:
+class Event(msgspec.Struct, gc=False, eq=False):
     """One committed change; encodings are made once and shared by all watchers."""
 
-    __slots__ = ("at", "change", "lines", "previous", "record")
-
-    def __init__(self, change: Change, record: Record, previous: Record | None, at: float) -> None:
-        self.change = change
-        self.record = record
-        self.previous = previous
-        self.at = at
-        self.lines: dict[object, bytes] = {}
+    change: Change
+    record: Record
+    previous: Record | None
+    at: float
+    lines: dict[Any, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def rv(self) -> int:
@@ -347,7 +349,9 @@ class Store:
     def _publish(self) -> None:
         self._publishing = False
         end = time.monotonic() + _PUBLISH_SLICE
-        while self._to_publish:
+        for published in itertools.count(1):
+            if not self._to_publish:
+                break
             pending = self._to_publish.popleft()
             bucket, event = pending.bucket, pending.event
             record = event.record
@@ -361,7 +365,7 @@ class Store:
                 listener_of_bucket(event)
             if not pending.future.done():
                 pending.future.set_result(record)
-            if self._to_publish and time.monotonic() > end:
+            if self._to_publish and (published == _PUBLISH_AT_ONCE or time.monotonic() > end):
                 self._publishing = True
                 self._loop.call_soon(self._publish)
                 break

@@ -43,6 +43,9 @@ class Metrics:
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._buckets: dict[tuple[str, str], list[int]] = {}
         self.longest_block = 0.0
+        """Seconds that the event loop was late, for whatever reason."""
+        self.longest_work = 0.0
+        """Seconds of processor time in which the event loop was late."""
         """Seconds for which the event loop did nothing else, at worst."""
 
     def observe(self, verb: str, group: str, resource: str, subresource: str, code: int, seconds: float) -> None:
@@ -76,7 +79,11 @@ class Metrics:
             lines.append(f'apiserver_request_duration_seconds_bucket{{{labels},le="+Inf"}} {int(number)}')
             lines.append(f"apiserver_request_duration_seconds_sum{{{labels}}} {total}")
             lines.append(f"apiserver_request_duration_seconds_count{{{labels}}} {int(number)}")
-        for name, value in {**gauges, "kvtui_event_loop_longest_block_seconds": self.longest_block}.items():
+        loop = {
+            "kvtui_event_loop_longest_block_seconds": self.longest_block,
+            "kvtui_event_loop_longest_work_seconds": self.longest_work,
+        }
+        for name, value in {**gauges, **loop}.items():
             family = name.partition("{")[0]
             if f"# TYPE {family} gauge" not in lines:
                 lines.append(f"# TYPE {family} gauge")
