@@ -90,7 +90,8 @@ def lab() -> Iterator[Lab]:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     data = Path(tempfile.mkdtemp(prefix="kve2e-", dir="/tmp"))
-    engine = data / "lab"
+    kept = os.environ.get("KVTUI_E2E_LAB", "")  # a lab that goes on afterwards, for trying one test again and again
+    engine = Path(kept) if kept else data / "lab"
     try:
         run("lab", "start", "--nodes", "2", "--data", str(engine))
         address = json.loads(run("lab", "status", "--data", str(engine), "-o", "json"))["hostAddress"]
@@ -105,7 +106,8 @@ def lab() -> Iterator[Lab]:
             server.shutdown()
             thread.join()
     finally:
-        run("lab", "stop", "--data", str(engine))
+        if not kept:
+            run("lab", "stop", "--data", str(engine))
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -114,7 +116,7 @@ def registry(lab: Lab) -> Iterator[OciRegistry]:
     """A registry under the lab's address that stands in for quay.io, by the lab's registries.conf."""
     if shutil.which("docker-registry") is None or shutil.which("skopeo") is None:
         pytest.skip("docker-registry and skopeo are not installed")
-    directory = lab.data.parent / "registry"
+    directory = lab.guest.parents[1] / "registry"
     directory.mkdir()
     port = free_port()
     address = f"{lab.address}:{port}"

@@ -20,6 +20,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import from_wire
 from kvtui.client.rest import Client
 from kvtui.commands.console import OFFSET
+from kvtui.errors import Transient
 from tests.e2e.conftest import BOOT, Lab, until
 
 SUBRESOURCES = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances"
@@ -225,7 +226,16 @@ class Console:
 
 @contextlib.asynccontextmanager
 async def console(client: Client, name: str, offset: int | None = None) -> AsyncIterator[Console]:
-    async with client.websocket(f"{SUBRESOURCES}/{name}/console", params={"from": offset}) as socket:
+    """A viewer; waits for an agent that was killed, as the command does."""
+    path, opened = f"{SUBRESOURCES}/{name}/console", contextlib.AsyncExitStack()
+    async with opened, asyncio.timeout(BOOT) as deadline:
+        while True:
+            try:
+                socket = await opened.enter_async_context(client.websocket(path, params={"from": offset}))
+                break
+            except Transient:
+                await asyncio.sleep(0.2)  # the agent is coming back
+        deadline.reschedule(None)
         yield Console(socket)
 
 

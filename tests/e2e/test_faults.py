@@ -132,7 +132,7 @@ async def test_a_part_is_killed_during_a_migration(lab: Lab, client: Client, par
     name = f"flight-{part}"
     async with a_guest(client, machine(name, image=lab.image)) as instance:
         async with shell(client, name) as viewer:
-            await viewer.do("echo alive > /run/marker; dirty-memory 24 6 >/dev/null 2>&1 &")
+            await viewer.do("echo alive > /run/marker; (dirty-memory 24 6 >/dev/null 2>&1 &)")
         source = instance.status.node_name or ""
         target = "node-1" if source == "node-2" else "node-2"
         await asyncio.to_thread(kvtui, lab, "migrate", name)

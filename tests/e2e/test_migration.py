@@ -32,7 +32,7 @@ async def the_migration(client: Client) -> VirtualMachineInstanceMigration:
 
 async def test_the_command_follows_a_migration(lab: Lab, client: Client, guest: VirtualMachineInstance) -> None:
     async with shell(client, "mover") as viewer:
-        await viewer.do("dirty-memory 16 4 >/dev/null 2>&1 &")
+        await viewer.do("(dirty-memory 16 4 >/dev/null 2>&1 &)")
     lines = await asyncio.to_thread(kvtui, lab, "migrate", "mover", "--follow", "-o", "json")
     samples = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
     assert samples[-1]["phase"] == "Succeeded"
@@ -49,7 +49,7 @@ async def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(
     lab: Lab, client: Client, guest: VirtualMachineInstance
 ) -> None:
     async with shell(client, "mover") as viewer:
-        await viewer.do("dirty-memory 64 >/dev/null 2>&1 &")
+        await viewer.do("(dirty-memory 64 >/dev/null 2>&1 &)")
         await asyncio.to_thread(kvtui, lab, "migrate", "mover")
         key = (await the_migration(client)).key
         await until(
@@ -83,7 +83,7 @@ async def test_the_way_between_nodes_needs_a_certificate(
 ) -> None:
     """While a migration runs, each port on which the target listens for it refuses whoever has none."""
     async with shell(client, "mover") as viewer:
-        await viewer.do("dirty-memory 64 >/dev/null 2>&1 &")
+        await viewer.do("(dirty-memory 64 >/dev/null 2>&1 &)")
     await asyncio.to_thread(kvtui, lab, "migrate", "mover")
     key = (await the_migration(client)).key
     await until(
