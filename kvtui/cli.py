@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
             return _place(cmd_name.removeprefix(":"))
         if cmd_name not in LAZY:
             return None
-        if cmd_name != "run":
+        if cmd_name != "run" and not ctx.resilient_parsing:
             quick.import_aiohttp()
         module, _, attribute = LAZY[cmd_name][0].partition(":")
         found = getattr(importlib.import_module(module), attribute)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kvtui.commands import quick
 from kvtui.errors import Usage
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def merged(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def connected(options: dict[str, Any]) -> AsyncIterator[tuple[Client, str]]:
     """A client and the namespace to work in."""
+    quick.import_aiohttp()
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
 

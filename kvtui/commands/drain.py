@@ -276,7 +276,7 @@ async def evict(client: Client, pod: Pod, options: dict[str, Any]) -> None:
 
 
 async def _gone(client: Client, type_: type[Pod], pod: Pod) -> None:
-    from kvtui.commands.image_upload import until
+    from kvtui.commands.until import until
 
     key = (pod.metadata.namespace, pod.metadata.name)
     await until(

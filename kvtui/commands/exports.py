@@ -21,8 +21,8 @@ from kvtui.api.core.config import Secret
 from kvtui.api.core.parts import TypedLocalObjectReference
 from kvtui.api.kubevirt.export import VirtualMachineExport, VirtualMachineExportLink, VirtualMachineExportSpec
 from kvtui.api.meta import ObjectMeta, OwnerReference
-from kvtui.commands.image_upload import until
 from kvtui.commands.progress import Progress
+from kvtui.commands.until import until
 from kvtui.errors import NotFound, Permanent, Unreachable, Usage
 
 if TYPE_CHECKING:

@@ -5,11 +5,9 @@ Source: CDI facts 5.4; life-cycle facts 9 (virtctl image-upload).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from kvtui.commands import complete
 from kvtui.commands.connection import connected, merged, run_async, server_options
 from kvtui.commands.progress import waiting
+from kvtui.commands.until import until
 from kvtui.commands.verb import Verb, example
 from kvtui.commands.vm_manifest import data_volume
 from kvtui.errors import AlreadyExists, NotFound, Permanent, Usage
@@ -24,10 +23,7 @@ from kvtui.errors import AlreadyExists, NotFound, Permanent, Usage
 if TYPE_CHECKING:
     from kvtui.api.cdi.datavolume import DataVolume
     from kvtui.api.core.storage import PersistentVolumeClaim
-    from kvtui.api.meta import Resource
     from kvtui.client.rest import Client
-
-    R = TypeVar("R", bound=Resource)
 
 PREFIX = "cdi.kubevirt.io/"
 TARGET, POD_PHASE, POD_READY = (
@@ -257,34 +253,6 @@ async def _processed(client: Client, namespace: str, name: str) -> None:
         return found.metadata.annotations.get(POD_PHASE) == "Succeeded"
 
     await until(client, PersistentVolumeClaim, (namespace, name), done, PROCESSING, f"{name} to be processed")
-
-
-async def until(
-    client: Client,
-    type_: type[R],
-    key: tuple[str, str],
-    done: Callable[[R | None], bool],
-    timeout: float,
-    what: str,
-) -> None:
-    """Watches one object until `done` holds. Raises TimeoutError with what was waited for."""
-    namespace, name = key
-    selector = f"metadata.name={name}"
-    try:
-        async with asyncio.timeout(timeout):
-            while True:
-                listed = await client.list(type_, namespace, field_selector=selector)
-                if done(next(iter(listed.items), None)):
-                    return
-                stream = client.watch(
-                    type_, namespace, resource_version=listed.resource_version, field_selector=selector
-                )
-                async with contextlib.aclosing(stream) as events:
-                    async for event in events:
-                        if event.type != "BOOKMARK" and done(None if event.type == "DELETED" else event.object):
-                            return
-    except TimeoutError as error:
-        raise TimeoutError(f"timed out waiting for {what}") from error
 
 
 async def _token(client: Client, namespace: str, name: str) -> str:

@@ -165,7 +165,7 @@ async def _download(client: Client, target: Target, options: dict[str, Any]) -> 
     from kvtui.api.kubevirt.export import VirtualMachineExport
     from kvtui.api.kubevirt.vm import VirtualMachine
     from kvtui.commands import exports
-    from kvtui.commands.image_upload import until
+    from kvtui.commands.until import until
 
     def completed(vm: VirtualMachine | None) -> bool:
         request = vm.status.memory_dump_request if vm is not None else None
