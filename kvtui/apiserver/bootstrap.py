@@ -9,6 +9,7 @@ from kvtui.api.admission import UserInfo
 from kvtui.apiserver import status
 from kvtui.apiserver.auth import roles
 from kvtui.apiserver.auth.rbac import MASTERS
+from kvtui.apiserver.kinds import services
 from kvtui.apiserver.objects import Object, Objects
 from kvtui.apiserver.options import WriteOptions
 from kvtui.apiserver.resources import ResourceInfo
@@ -32,6 +33,7 @@ async def install(objects: Objects, *, definitions: bool) -> None:
     """Creates what is missing and brings what is ours up to date. Raises Failure."""
     for name in NAMESPACES:
         await _ensure(objects, "", "v1", "namespaces", {"metadata": {"name": name}})
+    await _ensure(objects, "", "v1", "services", services.own())
     for obj in roles.objects():
         plural = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}.get(obj["kind"], "")
         plural = plural or {"Role": "roles", "RoleBinding": "rolebindings"}[obj["kind"]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvtui.apiserver.kinds import bookkeeping, config, crds, namespaces, nodes, pods, rbac, storage
+from kvtui.apiserver.kinds import bookkeeping, config, crds, namespaces, nodes, pods, rbac, services, storage
 from kvtui.apiserver.resources import CREATE_ONLY, LazySchema, NameRule, ResourceInfo, ScalePaths, Subresource
 from kvtui.apiserver.schema import builtin as schema_table
 from kvtui.apiserver.strategy import Strategy
@@ -173,7 +173,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
             Subresource("proxy", ("create", "delete", "get", "patch", "update"), kind="ServiceProxyOptions"),
         ),
         name_rule=NameRule.LABEL_1035,
-        strategy=config.Services(),
+        strategy=services.Services(),
     ),
     _info(
         "apiregistration.k8s.io/v1",

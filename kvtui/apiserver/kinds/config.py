@@ -1,7 +1,6 @@
-"""ConfigMaps, Secrets and Services.
+"""ConfigMaps and Secrets.
 
-Source: https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/,
-https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/.
+Source: https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 from typing import Any
 
 from kvtui.apiserver import status
-from kvtui.apiserver.strategy import Strategy, WriteContext
+from kvtui.apiserver.strategy import Strategy
 from kvtui.errors import Cause
 
 Object = dict[str, Any]
@@ -117,28 +116,3 @@ class Secrets(Strategy):
         if old is not None and obj["type"] != old.get("type"):
             causes.append(status.invalid_value("type", obj["type"], "field is immutable"))
         return causes + _frozen_causes(obj, old, ("data",))
-
-
-class Services(Strategy):
-    """Stored and shown, not routed: nothing in the local engine is behind a cluster IP."""
-
-    def default(self, obj: Object) -> None:
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
-        spec.setdefault("type", "ClusterIP")
-        spec.setdefault("sessionAffinity", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        for port in spec.get("ports") or ():
-            if isinstance(port, dict):
-                port.setdefault("protocol", "TCP")
-                port.setdefault("targetPort", port.get("port"))
-
-    def prepare_create(self, obj: Object, context: WriteContext) -> None:
-        obj["status"] = {"loadBalancer": {}}
-        spec = obj.get("spec")
-        if isinstance(spec, dict) and spec.get("type") != "ExternalName":
-            spec.setdefault("clusterIP", "None")
-            spec.setdefault("clusterIPs", [spec["clusterIP"]])
-            spec.setdefault("ipFamilies", ["IPv4"])
-            spec.setdefault("ipFamilyPolicy", "SingleStack")
