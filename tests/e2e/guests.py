@@ -21,6 +21,7 @@ from kvtui.api.wire import from_wire
 from kvtui.client.rest import Client
 from kvtui.commands.console import OFFSET
 from kvtui.errors import Transient
+from kvtui.lab.nodes import read_lab
 from tests.e2e.conftest import BOOT, Lab, until
 
 SUBRESOURCES = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances"
@@ -163,16 +164,22 @@ def kubectl(lab: Lab, *arguments: str, stdin: str = "", check: bool = True, time
 
 def in_node(lab: Lab, node: str, *command: str, check: bool = True) -> str:
     """Output of a command inside a node's namespaces."""
-    pid = str(lab.pid(f"agent-{node}"))
-    done = subprocess.run(
-        ["nsenter", "-t", pid, "-m", "-n", "-u", "--", *command],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    state = read_lab(lab.data)
+    assert state is not None
+    found = next(n for n in state.nodes if n.name == node)
+    done = subprocess.run(found.enter(*command), capture_output=True, text=True, timeout=60, check=False)
     assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+async def domains(lab: Lab, node: str, *which: str) -> list[str]:
+    """Names of the domains on a node; waits for a libvirtd that was killed."""
+    async with asyncio.timeout(BOOT):
+        while True:
+            try:
+                return in_node(lab, node, "virsh", "list", "--name", *which).split()
+            except AssertionError:
+                await asyncio.sleep(0.2)  # its socket is not there yet
 
 
 class Console:

@@ -19,7 +19,7 @@ from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Client
 from kvtui.errors import KvtuiError, Transient
 from tests.e2e.conftest import BOOT, Lab, kvtui, run, until
-from tests.e2e.guests import a_guest, console, fetch, in_node, launcher, machine, remove, running, shell, wait_running
+from tests.e2e.guests import a_guest, console, domains, fetch, launcher, machine, remove, running, shell, wait_running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PARTS = ("apiserver", "controllers", "agent", "libvirtd")
@@ -153,7 +153,7 @@ async def test_a_part_is_killed_during_a_migration(lab: Lab, client: Client, par
         async with console(client, name) as viewer:
             await viewer.type("\n")
             assert await viewer.do("cat /run/marker") == "alive"
-        where = [node for node in ("node-1", "node-2") if in_node(lab, node, "virsh", "list", "--name").split()]
+        where = [node for node in ("node-1", "node-2") if await domains(lab, node)]
         assert where == [after.status.node_name]
 
 
