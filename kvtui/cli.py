@@ -5,6 +5,7 @@ Source: exit codes and output rules of the interaction design, section 20.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -85,10 +86,10 @@ class LazyGroup(click.Group):
             return _place(cmd_name.removeprefix(":"))
         if cmd_name not in LAZY:
             return None
-        if cmd_name != "run" and not ctx.resilient_parsing:
-            quick.import_aiohttp()
         module, _, attribute = LAZY[cmd_name][0].partition(":")
-        found = getattr(importlib.import_module(module), attribute)
+        # Parts of an engine (`run`) talk to registries and mirrors, for which the system's certificates are needed.
+        with contextlib.nullcontext() if cmd_name == "run" else quick.no_certificates():
+            found = getattr(importlib.import_module(module), attribute)
         assert isinstance(found, click.Command)
         return found
 

@@ -17,6 +17,27 @@ VM = {
     "metadata": {"name": "web", "namespace": "default", "uid": "1", "resourceVersion": "1"},
     "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"devices": {}}}}},
 }
+RESOURCE = {
+    "resource": "virtualmachines",
+    "singularResource": "virtualmachine",
+    "responseKind": {"kind": "VirtualMachine"},
+    "scope": "Namespaced",
+    "shortNames": ["vm", "vms"],
+    "verbs": ["get", "list"],
+}
+GROUP = {"metadata": {"name": "kubevirt.io"}, "versions": [{"version": "v1", "resources": [RESOURCE]}]}
+NOTHING = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+
+
+def answer_to(method: str, path: str) -> object | None:
+    """The body of an answer; None where nothing is."""
+    if path in ("/api", "/apis"):
+        return {"kind": "APIGroupDiscoveryList", "items": [GROUP] if path == "/apis" else []}
+    if method == "GET" and path.endswith("/virtualmachines"):
+        return {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineList", "metadata": {}, "items": [VM]}
+    if method in ("GET", "PATCH") and path.endswith("/virtualmachines/web"):
+        return VM
+    return {} if method == "PUT" else None
 
 
 @dataclass
@@ -33,17 +54,8 @@ async def serve_stub(directory: Path) -> AsyncIterator[Stub]:
 
     async def answer(request: web.Request) -> web.Response:
         began = time.monotonic()
-        if request.method == "GET" and request.path.endswith("/virtualmachines"):
-            body: object = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineList", "metadata": {}, "items": [VM]}
-        elif request.method in ("GET", "PATCH") and request.path.endswith("/virtualmachines/web"):
-            body = VM
-        elif request.method == "PUT":
-            body = {}
-        else:
-            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-            stub.seconds += time.monotonic() - began
-            return web.json_response(status, status=404)
-        made = web.json_response(body)
+        body = answer_to(request.method, request.path)
+        made = web.json_response(NOTHING, status=404) if body is None else web.json_response(body)
         stub.seconds += time.monotonic() - began
         return made
 

@@ -156,6 +156,7 @@ class Source:
             request = await self._request(vmi, record, state, domain, proxies, drive)
             await drive.run(request)
             await self._succeeded(record)
+            await drive.publish_end()
         except KvtuiError as error:
             await self._failed(vmi, record, drive.reason or str(error), drive.abort_status, drive.watch_mode)
         except Exception as error:
@@ -296,6 +297,7 @@ class _Drive:
         self.reason = ""
         self.abort_status = ""
         self._name: ObjectKey | None = None
+        self._end: JobStats | None = None
 
     @property
     def watch_mode(self) -> str:
@@ -311,14 +313,18 @@ class _Drive:
         try:
             await self._source.hypervisor.migrate(self._domain, request)
             with contextlib.suppress(KvtuiError):
-                done = await self._source.hypervisor.completed_job(self._domain)
-                await self._source.publish(self._name, done, self.watch_mode)
+                self._end = await self._source.hypervisor.completed_job(self._domain)
         finally:
             for task in (monitoring, aborting):
                 task.cancel()
             for task in (monitoring, aborting):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+    async def publish_end(self) -> None:
+        """The last sample. Nobody waits for it, so it comes after what the target needs to go on."""
+        if self._end is not None:
+            await self._source.publish(self._name, self._end, self.watch_mode)
 
     async def _wait_abort(self) -> None:
         await self._abort.wait()

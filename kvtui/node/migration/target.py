@@ -39,6 +39,8 @@ log = structlog.get_logger()
 LIBVIRT_SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
 LOOK = 0.2
 """Seconds between looks at a guest that is about to arrive."""
+LAST_LOOK = 0.04
+"""Seconds between looks once it runs here and only the end of the job, or the source's log, is awaited."""
 HISTORY_TIMEOUT = 20.0
 """Seconds that a finished migration waits for the source's console history."""
 
@@ -158,13 +160,13 @@ class Target:
             incoming = True  # while the guest arrives libvirt has no statistics on this side
         runs = domain.state is DomainState.RUNNING or (domain.state is DomainState.PAUSED and record.paused)
         if incoming or not runs:
-            return Result(requeue_after=LOOK)
+            return Result(requeue_after=LAST_LOOK if runs else LOOK)
         now = to_time(self._clock())
-        if not state.target_node_domain_ready_timestamp:
-            await self._patch(vmi, {"targetNodeDomainReadyTimestamp": now})
-            return Result(requeue_after=0.01)
+        ready = {} if state.target_node_domain_ready_timestamp else {"targetNodeDomainReadyTimestamp": now}
         if not await self._join_console(record, state.source_node or ""):
-            return Result(requeue_after=LOOK)
+            if ready:
+                await self._patch(vmi, ready)
+            return Result(requeue_after=LAST_LOOK)
         await self._records.change(record, stage=Stage.STARTED, outgoing=None)
         body: dict[str, Any] = {
             "metadata": {
@@ -178,6 +180,7 @@ class Target:
                 "migrationTransport": "Unix",
                 "migrationState": {
                     "targetNodeDomainDetected": True,
+                    **ready,
                     "endTimestamp": now,
                     "completed": True,
                     **({} if state.start_timestamp else {"startTimestamp": now}),
