@@ -35,6 +35,8 @@ from kvtui.node.volumes.room import Volumes
 from kvtui.node.workers import Workers
 
 log = structlog.get_logger()
+_RECORD_GOES = 0.5
+"""Seconds between looks at an ended launcher whose record is still being cleared away."""
 IMAGES = "kvtui.io/images"
 """Annotation of a launcher: digest by containerDisk volume."""
 
@@ -116,7 +118,9 @@ class Pods:
         record = self._records.of_pod(pod.metadata.uid)
         if record is not None:
             self._look(record.uid)
-        elif pod.metadata.deletion_timestamp is not None:
+            # A wish to go that came between the report of the end and the end of the record is seen here only.
+            return Result(requeue_after=_RECORD_GOES) if pod.metadata.deletion_timestamp is not None else None
+        if pod.metadata.deletion_timestamp is not None:
             await self._delete(pod)
         return None
 
