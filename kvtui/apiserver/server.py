@@ -8,7 +8,6 @@ import gc
 import hashlib
 import os
 import socket
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from kvtui.apiserver.auth.identity import AUTHENTICATED, Authenticator
 from kvtui.apiserver.auth.rbac import MASTERS, Authorizer
 from kvtui.apiserver.auth.tokens import Tokens
 from kvtui.apiserver.builtin import BUILTIN, SHORT_HISTORY
+from kvtui.apiserver.certificates import ServingCertificate
 from kvtui.apiserver.collector import GarbageCollector
 from kvtui.apiserver.connections import HANDSHAKE, IDLE, Connections
 from kvtui.apiserver.customs import CustomResources
@@ -159,9 +159,14 @@ class ApiServer:
         audit.open()
         try:
             await bootstrap.install(objects, definitions=settings.install_crds)
-            runner, listeners = await self._listen(dispatcher, pki, connections)
+            certificate = ServingCertificate(pki, names)
+            runner, listeners = await self._listen(dispatcher, certificate, connections)
             try:
-                await self._run_tasks(objects, hub, metrics, application, connections)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(certificate.run(), name="serving certificate")
+                    tasks.create_task(
+                        self._run_tasks(objects, hub, metrics, application, connections), name="housekeeping"
+                    )
             finally:
                 for listener in listeners:
                     listener.close()
@@ -202,7 +207,7 @@ class ApiServer:
         return {digest: UserInfo("kubernetes-admin", groups=(MASTERS, AUTHENTICATED))}
 
     async def _listen(
-        self, dispatcher: Dispatcher, pki: Pki, connections: Connections
+        self, dispatcher: Dispatcher, certificate: ServingCertificate, connections: Connections
     ) -> tuple[web.AppRunner, list[asyncio.Server]]:
         settings = self.settings
         app = web.Application(client_max_size=status.MAX_BODY)
@@ -221,12 +226,11 @@ class ApiServer:
         await runner.setup()
         assert runner.server is not None
         factory = connections.factory(runner.server)
-        context = server_context(pki)
         listeners: list[asyncio.Server] = []
         try:
             for host in (settings.host, *settings.more_hosts):
                 listener = await asyncio.get_running_loop().create_server(
-                    factory, host, self.port, ssl=context, backlog=_BACKLOG, ssl_handshake_timeout=HANDSHAKE
+                    factory, host, self.port, ssl=certificate.context, backlog=_BACKLOG, ssl_handshake_timeout=HANDSHAKE
                 )
                 listeners.append(listener)
                 if not self.port:
@@ -249,17 +253,6 @@ def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
         Escalation(authorizer),
         Quota(store),
     )
-
-
-def server_context(pki: Pki) -> ssl.SSLContext:
-    """TLS 1.2 or newer; client certificates of our CA are verified, none is needed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(pki.server.cert, pki.server.key)
-    context.load_verify_locations(cafile=str(pki.ca.cert))
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 async def _fail_when_broken(store: Store) -> None:
