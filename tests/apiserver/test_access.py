@@ -261,3 +261,11 @@ async def test_quota_limits_what_a_namespace_holds(api: Api) -> None:
     )
     used = await until(api, f"{quotas}/q", lambda a: "used" in a.body.get("status", {}))
     assert used.body["status"] == {"hard": {"configmaps": "2"}, "used": {"configmaps": "2"}}
+
+
+async def test_a_review_has_no_table(api: Api) -> None:
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    body = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    assert (await api.request("POST", path, body, headers=table)).code == 406
+    assert (await api.post(path, body)).body["status"]["allowed"] is True

@@ -190,3 +190,25 @@ def test_the_numbers_of_a_kind_are_unique(name: str) -> None:
         numbers = [f.number for f in builtin.types()[reached].fields if f.number]
         numbers += [number for number, _ in builtin.types()[reached].embedded]
         assert len(numbers) == len(set(numbers)), reached
+
+
+def _field(number: int, content: bytes | int) -> bytes:
+    if isinstance(content, int):
+        return bytes([number << 3, content])
+    key = number << 3 | 2
+    head = bytes([key]) if key < 128 else bytes([key & 0x7F | 0x80, key >> 7])
+    return head + bytes([len(content)]) + content
+
+
+def test_schemas_of_items_and_of_further_properties_are_messages_of_their_own() -> None:
+    text = _field(5, b"string")
+    schema = _field(24, _field(1, text)) + _field(30, _field(1, 1) + _field(2, text)) + _field(33, _field(1, 0))
+    version = _field(1, b"v1") + _field(4, _field(1, schema))
+    kind = _field(1, b"apiextensions.k8s.io/v1") + _field(2, b"CustomResourceDefinition")
+    body = protobuf.MAGIC + _field(1, kind) + _field(2, _field(2, _field(7, version)))
+    found = protobuf.decode(body)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert found == {
+        "items": {"type": "string"},
+        "additionalProperties": {"type": "string"},
+        "additionalItems": False,
+    }

@@ -18,6 +18,7 @@ from kvtui.apiserver.auth.rbac import Attributes, Authorizer, Rule
 from kvtui.apiserver.auth.tokens import AUDIENCE
 from kvtui.apiserver.endpoints.rest import decode_body
 from kvtui.apiserver.http import Call, json_response
+from kvtui.apiserver.negotiation import Form
 from kvtui.apiserver.resources import ResourceInfo
 
 Object = dict[str, Any]
@@ -39,6 +40,8 @@ class Reviews:
         self._authorizer = authorizer
 
     async def create(self, call: Call, info: ResourceInfo) -> web.StreamResponse:
+        if call.wanted.form is not Form.FULL:
+            raise status.not_acceptable()
         obj, _ = await decode_body(call, info)
         spec = obj.get("spec")
         spec = spec if isinstance(spec, dict) else {}

@@ -24,6 +24,7 @@ from kvtui.apiserver.schema import builtin
 
 MAGIC = b"k8s\x00"
 _OBJECT_META = "meta/v1.ObjectMeta"
+_SCHEMA = "apiextensions/v1.JSONSchemaProps"
 _MAX_DEPTH = 60
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -43,11 +44,21 @@ class _Member:
     inline: bool = False
 
 
+_WRAPPED = {
+    24: _Member("items", "SchemaOrArray"),
+    30: _Member("additionalProperties", "SchemaOrBool"),
+    33: _Member("additionalItems", "SchemaOrBool"),
+}
+"""Fields of a JSON schema that hold one of two things, and are messages of their own here."""
+
+
 @cache
 def _members(type_name: str) -> dict[int, _Member]:
     type_ = builtin.types()[type_name]
     members = {f.number: _Member(f.name, f.type) for f in type_.fields if f.number}
     members.update({number: _Member("", name, inline=True) for number, name in type_.embedded})
+    if type_name == _SCHEMA:
+        members.update(_WRAPPED)
     return members
 
 
@@ -198,9 +209,22 @@ def _value(type_: str, value: Any, wire: int, depth: int) -> Any:
             return _int_or_string(data)
         case "any":
             return _raw(data)
+        case "SchemaOrArray" | "SchemaOrBool":
+            return _schema_or(data, 1 if type_ == "SchemaOrArray" else 2, depth)
     if type_.startswith("[]"):  # a list as a map value: ExtraValue{1 items}, or the elements themselves
         return [v.decode() for n, w, v in _fields(data) if n == 1 and w == _BYTES]
     return _message(data, type_, depth + 1)
+
+
+def _schema_or(data: bytes, number: int, depth: int) -> Any:
+    """The schema in the field of this number; else the boolean in the first field."""
+    allowed = False
+    for found, wire, value in _fields(data):
+        if found == number and wire == _BYTES:
+            return _message(value, _SCHEMA, depth + 1)
+        if found == 1 and wire == _VARINT:
+            allowed = bool(value)
+    return allowed if number == 2 else None
 
 
 def _scalar(type_: str, value: Any, wire: int) -> Any:
