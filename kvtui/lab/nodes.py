@@ -92,8 +92,9 @@ def stop_processes(lab: LabPlan) -> None:
     """Ends everything that runs in the lab's nodes, guests included."""
     for place in sorted(lab.run.glob("node-*")) if lab.run.is_dir() else []:
         # Guests first forked from a daemon that restarts nothing; a second look catches what was just being started.
-        for _ in range(2):
-            end_processes(processes_in(place / "mnt"), grace=_GRACE)
+        # `ip netns exec` gives its command a mount namespace of its own; the node's name space it keeps.
+        for kind in ("mnt", "uts", "mnt"):
+            end_processes(processes_in(place / kind), grace=_GRACE)
 
 
 def _check(count: int) -> None:

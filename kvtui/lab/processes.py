@@ -1,4 +1,4 @@
-"""Processes of a node: everything that lives in its mount namespace, whoever started it."""
+"""Processes of a node: everything that lives in one of its namespaces, whoever started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 
 
 def processes_in(namespace: Path) -> list[int]:
-    """Process ids in the mount namespace that the file holds; empty when it holds none."""
+    """Process ids in the namespace that the file holds; the file is named by its kind (mnt, uts, net).
+
+    Empty when it holds none.
+    """
     try:
         wanted = os.stat(namespace)
     except FileNotFoundError:
@@ -20,7 +23,7 @@ def processes_in(namespace: Path) -> list[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                status = os.stat(f"/proc/{entry}/ns/mnt")
+                status = os.stat(f"/proc/{entry}/ns/{namespace.name}")
             except OSError:
                 continue  # it ended meanwhile, or is a zombie
             if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):

@@ -62,7 +62,7 @@ class Helper:
         while True:
             if self.pid is None or not self.pid.alive:
                 process = await asyncio.create_subprocess_exec(
-                    *("ip", "netns", "exec", self.netns, *self.args),
+                    *("nsenter", f"--net={NETNS / self.netns}", "--", *self.args),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
