@@ -170,16 +170,16 @@ async def _wait_nodes(client: Client, names: set[str], since: datetime, report: 
         return not ready
 
     if names:
-        await _watch_until(client, Lease, renewed, LEASES)
-        await _watch_until(client, Node, is_ready)
+        await watch_until(client, Lease, renewed, LEASES)
+        await watch_until(client, Node, is_ready)
 
 
 async def _wait_storage_class(client: Client) -> None:
     """Until the objects that every engine starts with are there; the default class is the last of them to matter."""
-    await _watch_until(client, StorageClass, lambda found: found.metadata.name == "kvtui-local")
+    await watch_until(client, StorageClass, lambda found: found.metadata.name == "kvtui-local")
 
 
-async def _watch_until(client: Client, type_: type[R], done: Callable[[R], bool], namespace: str = "") -> None:
+async def watch_until(client: Client, type_: type[R], done: Callable[[R], bool], namespace: str = "") -> None:
     """Shows `done` each object as it is and as it becomes, until it says so. A server that is away is waited for."""
     backoff = Backoff(0.2, 2.0)
     while True:
