@@ -139,6 +139,8 @@ def registry(lab: Lab) -> Iterator[OciRegistry]:
             disk = lab.guest.read_bytes()
             made.push("kubevirt/fedora-cloud-container-disk-demo:latest", [{"disk/guest.qcow2": disk}], directory / "a")
             made.push("kubevirt/nothing:latest", [{"etc/motd": b"no disk here"}], directory / "b")
+            # Without file systems of its own: two disks of the same guest look the same to its boot.
+            made.push("kubevirt/plain:latest", [{"disk/plain.img": bytes(8 << 20)}], directory / "c")
             yield made
         finally:
             process.terminate()

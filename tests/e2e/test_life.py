@@ -31,7 +31,7 @@ from tests.e2e.guests import (
 from tests.fakes.images import OciRegistry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-DEMO = "quay.io/kubevirt/fedora-cloud-container-disk-demo:latest"
+PLAIN = "quay.io/kubevirt/plain:latest"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def test_claims_survive_a_restart_and_the_other_disks_do_not(
     vm = machine(
         "keeper",
         ("throw", {"emptyDisk": {"capacity": "16Mi"}}),
-        ("contained", {"containerDisk": {"image": DEMO}}),
+        ("contained", {"containerDisk": {"image": PLAIN}}),
         image=lab.image,
     )
     disks = {"throw": "/dev/vdb", "contained": "/dev/vdc"}
