@@ -10,8 +10,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kvtui.api.core.node import Node
-from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
+from kvtui.api.kubevirt.migration import (
+    MigrationPolicy,
+    MigrationPolicySpec,
+    Selectors,
+    VirtualMachineInstanceMigration,
+)
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Client
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import a_guest, in_node, kubectl, launchers, machine, shell
@@ -23,6 +29,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 async def guest(lab: Lab, client: Client) -> AsyncIterator[VirtualMachineInstance]:
     async with a_guest(client, machine("mover", image=lab.image, memory="128Mi")) as instance:
         yield instance
+
+
+@pytest.fixture
+async def slowly(client: Client) -> AsyncIterator[None]:
+    """Migrations take long enough to be looked at and called off."""
+    spec = MigrationPolicySpec(bandwidth_per_migration="4Mi", selectors=Selectors())
+    await client.create(MigrationPolicy(metadata=ObjectMeta(name="slowly"), spec=spec))
+    yield
+    await client.delete(MigrationPolicy, ("", "slowly"))
 
 
 async def the_migration(client: Client) -> VirtualMachineInstanceMigration:
@@ -45,6 +60,7 @@ async def test_the_command_follows_a_migration(lab: Lab, client: Client, guest: 
     assert moved.status.migration_state.completed
 
 
+@pytest.mark.usefixtures("slowly")
 async def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(
     lab: Lab, client: Client, guest: VirtualMachineInstance
 ) -> None:
@@ -78,6 +94,7 @@ async def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(
     assert [p.spec.node_name for p in live] == [guest.status.node_name]
 
 
+@pytest.mark.usefixtures("slowly")
 async def test_the_way_between_nodes_needs_a_certificate(
     lab: Lab, client: Client, guest: VirtualMachineInstance
 ) -> None:
