@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import io
 import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kvtui.api.registry import Kind
 
 R = TypeVar("R", bound=Resource)
+_LARGE = 2**20
 
 Params = Mapping[str, str | int | None]
 
@@ -316,7 +318,9 @@ class Client:
         headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
-        async with self._request(method, path, params=params, data=body, headers=headers, timeout=limit) as response:
+        # aiohttp sends large bodies without blocking the loop only from a file.
+        data = io.BytesIO(body) if body is not None and len(body) > _LARGE else body
+        async with self._request(method, path, params=params, data=data, headers=headers, timeout=limit) as response:
             try:
                 return Answer(response.status, response.headers, await response.read())
             except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -93,6 +93,8 @@ class Pods:
             return await self._worker(pod)
         if podstatus.is_final(pod):
             return await self._finish(pod)
+        if podstatus.is_provisional(pod):
+            return await self._provisional(pod)
         if pod.metadata.deletion_timestamp is not None:
             return await self._ending(pod)
         return await self._launcher(pod)
@@ -111,6 +113,14 @@ class Pods:
             await self._delete(pod)
             return None
         await self._workers.ensure(pod)
+        return None
+
+    async def _provisional(self, pod: Pod) -> Result | None:
+        """A launcher that only makes its claims bind on this node: nothing runs in it, so nothing is set up."""
+        if pod.metadata.deletion_timestamp is not None:
+            await self._delete(pod)
+        else:
+            await self._patch(pod, podstatus.running(pod, (), host=self._address, now=self._now()))
         return None
 
     async def _finish(self, pod: Pod) -> Result | None:

@@ -17,11 +17,17 @@ CREATED_BY = "kubevirt.io/created-by"
 DOMAIN = "kubevirt.io/domain"
 MIGRATION_JOB = "kubevirt.io/migrationJobUID"
 WORKER_LABEL = "kvtui.io/worker"
+PROVISIONING = "kubevirt.io/ephemeral-provisioning"
 READY, CONTAINERS_READY, INITIALIZED = "Ready", "ContainersReady", "Initialized"
 
 
 def is_launcher(pod: Pod) -> bool:
     return pod.metadata.labels.get(LAUNCHER_LABEL) == LAUNCHER
+
+
+def is_provisional(pod: Pod) -> bool:
+    """Whether a launcher is only there to have its claims bound. Source: kubevirt (temporary provisioning Pod)."""
+    return pod.metadata.annotations.get(PROVISIONING) == "true"
 
 
 def is_worker(pod: Pod) -> bool:

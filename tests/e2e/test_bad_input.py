@@ -89,7 +89,9 @@ async def test_an_image_nobody_serves_is_told_and_mends_itself(lab: Lab, client:
         try:
             assert "404" in await complaint(client, "late")
             server.files["/late.qcow2"] = lab.guest.read_bytes()
-            kubectl(lab, "wait", "dv/late", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")
+            # In a thread: the server of the image lives on this loop.
+            arguments = ("wait", "dv/late", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")
+            await asyncio.to_thread(kubectl, lab, *arguments)
         finally:
             kubectl(lab, "delete", "dv", "late")
 
@@ -97,7 +99,11 @@ async def test_an_image_nobody_serves_is_told_and_mends_itself(lab: Lab, client:
 @pytest.mark.parametrize("name", ["../../etc/cron.d/x", "a/b", "a\x1b[2J", "A", "x" * 300, ".."])
 async def test_a_name_with_other_than_its_letters_is_refused(lab: Lab, client: Client, name: str) -> None:
     vm = from_wire(
-        {"metadata": {"name": name, "namespace": "default"}, "spec": {"runStrategy": "Halted"}}, VirtualMachine
+        {
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"devices": {}}}}},
+        },
+        VirtualMachine,
     )
     with pytest.raises(KvtuiError, match=r"(?i)name|invalid"):
         await client.create(vm)
