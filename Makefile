@@ -24,7 +24,7 @@ unit: setup-test
 	@$(BIN)/pytest -q -n 2 -m "$(UNIT)"
 
 e2e: setup-test
-	@$(SUDO) $(BIN)/pytest -q -m "e2e or engine"
+	@$(SUDO) $(BIN)/pytest -q -m "(e2e or engine) and not soak and not bench"
 
 bench: setup-test
 	@$(SUDO) $(BIN)/pytest -q -s -m bench tests/bench

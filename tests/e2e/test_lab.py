@@ -111,6 +111,7 @@ async def heavy_writes(client: Client) -> None:
         await client.create(ConfigMap(metadata=name, data={"x": "y" * 100_000}))
 
 
+@pytest.mark.soak
 async def test_a_full_disk_is_told_and_work_goes_on_when_there_is_room(lab: Lab, small: Path) -> None:
     await asyncio.to_thread(run, "lab", "start", "--nodes", "1", "--data", str(small))
     tight = second(lab, small)
