@@ -128,7 +128,6 @@ async def test_a_part_is_killed_during_import_start_and_run(lab: Lab, client: Cl
         await remove(client, name)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("part", [*PARTS, "agent-target", "libvirtd-target"])
 async def test_a_part_is_killed_during_a_migration(lab: Lab, client: Client, part: str) -> None:
     name = f"flight-{part}"
@@ -159,7 +158,6 @@ async def test_a_part_is_killed_during_a_migration(lab: Lab, client: Client, par
         assert where == [after.status.node_name]
 
 
-@pytest.mark.soak
 async def test_an_engine_whose_supervisor_was_killed_starts_again_around_its_guests(lab: Lab, client: Client) -> None:
     async with a_guest(client, machine("survivor", image=lab.image)) as instance:
         async with shell(client, "survivor") as viewer:
