@@ -95,7 +95,6 @@ async def test_no_acknowledged_write_is_lost_when_the_server_is_killed_under_loa
     await all_ready(client)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_part_is_killed_during_import_start_and_run(lab: Lab, client: Client, part: str) -> None:
     name = f"hit-{part}"
