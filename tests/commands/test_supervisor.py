@@ -102,15 +102,16 @@ async def test_stopping_waits_for_the_child_and_does_not_start_it_again(
 
 async def test_children_end_last_started_first(engine: EngineDirectory) -> None:
     note = engine.data / "notes" / "order"
+    # Blocked and waited for, as a handler can run just before the child begins to wait.
     code = (
         "import signal, sys\n"
-        "def end(*_): open(sys.argv[1], 'a').write(sys.argv[2] + '\\n'); sys.exit()\n"
-        "signal.signal(signal.SIGTERM, end)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n" + READY + "signal.sigwait({signal.SIGTERM})\n"
+        "open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')\n"
     )
     supervisor = Supervisor(engine, EngineRecord(kind=EngineKind.LOCAL, port=1, host_address="127.0.0.1"))
     async with supervisor.running():
         for name in ("apiserver", "agent"):
-            supervisor.start(python(name, code + READY + WAIT, str(note), name))
+            supervisor.start(python(name, code, str(note), name))
             await supervisor.wait_ready(name)
     assert note.read_text().splitlines() == ["agent", "apiserver"]
 
