@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 _START = """
 set -e
+parts="run:/run/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt etc:/etc/libvirt \\
+    tpm:/var/lib/swtpm-localca tpmlog:/var/log/swtpm"
 mount --make-rprivate /
-for part in run:/run/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt etc:/etc/libvirt; do
+for part in $parts; do
     mkdir -p "$1/${part%%:*}" "${part#*:}"
 done
 cp -r /etc/libvirt/. "$1/etc/"
 printf '%s\\n' "host_uuid = \\"$2\\"" 'auth_unix_rw = "none"' >> "$1/etc/libvirtd.conf"
 printf '%s\\n' 'security_driver = "none"' 'namespaces = []' 'cgroup_controllers = []' 'user = "root"' \
-    'group = "root"' 'remember_owner = 0' 'stdio_handler = "file"' >> "$1/etc/qemu.conf"
-for part in run:/run/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt etc:/etc/libvirt; do
+    'group = "root"' 'remember_owner = 0' 'stdio_handler = "file"' \
+    'swtpm_user = "root"' 'swtpm_group = "root"' >> "$1/etc/qemu.conf"
+for part in $parts; do
     mount --bind "$1/${part%%:*}" "${part#*:}"
 done
 ip link set lo up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -52,10 +51,8 @@ NO_EMULATOR = {"arm64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}
 def libvirtd() -> Iterator[private_libvirt.PrivateLibvirt]:
     if os.geteuid() != 0 or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64"):
         pytest.skip("needs root, libvirtd and qemu-system-x86_64")
-    with Path("/tmp/heavy.lock").open("a") as lock, tempfile.TemporaryDirectory(prefix="kd") as directory:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with private_libvirt.running(Path(directory)) as running:
-            yield running
+    with tempfile.TemporaryDirectory(prefix="kd") as directory, private_libvirt.running(Path(directory)) as running:
+        yield running
 
 
 def _firmware() -> Firmware:
