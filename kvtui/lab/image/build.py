@@ -67,8 +67,13 @@ def build_image(cache: Path, *, say: Callable[[str], None], kernels: tuple[Path,
 def _build(work: Path, kernel: Kernel) -> Path:
     root = work / "root"
     make_root(root, kernel)
+    return pack(work, kernel, root, make_initrd(work / "initrd", kernel))
+
+
+def pack(work: Path, kernel: Kernel, root: Path, initrd: bytes) -> Path:
+    """A qcow2 in `work` that boots the kernel into the root file system. Raises Unsupported when a tool fails."""
     settle(root)
-    boot = (kernel.image.read_bytes(), make_initrd(work / "initrd", kernel))
+    boot = (kernel.image.read_bytes(), initrd)
     content = sum(-(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*") if not path.is_symlink())
     loader = _efi_loader(work, *boot)
     disk = layout(

@@ -49,9 +49,9 @@ def sources(kernel: Kernel) -> Iterator[Path]:
     yield from sorted(Path(__file__).parent.glob("*.py"))
 
 
-def make_root(place: Path, kernel: Kernel) -> None:
+def make_root(place: Path, kernel: Kernel, modules: Iterable[str] = GUEST_MODULES) -> None:
     """Fills `place` with the root file system. The kernel is not in it, see disk.py."""
-    _make_base(place, kernel, GUEST_MODULES)
+    _make_base(place, kernel, modules)
     for name in _DIRECTORIES:
         (place / name).mkdir(parents=True, exist_ok=True)
     shutil.copytree(own_files() / "root", place, dirs_exist_ok=True)
@@ -69,9 +69,9 @@ def make_root(place: Path, kernel: Kernel) -> None:
     (place / "root").chmod(0o700)
 
 
-def make_initrd(place: Path, kernel: Kernel) -> bytes:
+def make_initrd(place: Path, kernel: Kernel, modules: Iterable[str] = BOOT_MODULES) -> bytes:
     """The initial RAM disk, built in `place`."""
-    _make_base(place, kernel, BOOT_MODULES)
+    _make_base(place, kernel, modules)
     for name in ("dev", "proc", "sys", "root"):
         (place / name).mkdir()
     _install(own_files() / "initrd/init", place / "init")
