@@ -239,7 +239,7 @@ def domain_of(
     paths = _paths(vmi, options)
     prepared = Prepared(paths, frozenset(name for name, is_block in block.items() if is_block), {})
     builder = Builder(lambda: traits, lambda: configuration, allow_emulation=True)
-    converted = convert(vmi, builder.context(prepared))
+    converted = convert(vmi, builder.context(vmi, prepared))
     if options["converted"]:
         return converted
     # The Pod's uid gives links their names; before there is a Pod, the instance's stands for it.

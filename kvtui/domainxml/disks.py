@@ -120,7 +120,7 @@ def _disk(guest: Guest, slot: _Slot) -> Element:
         parts.append(element("readonly"))
     if disk.boot_order is not None:
         parts.append(element("boot", order=disk.boot_order))
-    parts += _block_io(guest, slot)
+    parts += _block_io(guest, slot, source)
     parts += _address(slot, target)
     parts.append(alias(disk.name))
     model = guest.virtio if source.metrics or (slot.device == "disk" and slot.virtio) else None
@@ -190,22 +190,45 @@ def _address(slot: _Slot, target: DiskTarget | None) -> list[Element]:
     return []
 
 
-def _block_io(guest: Guest, slot: _Slot) -> list[Element]:
+def matching_sources(guest: Guest) -> dict[str, str]:
+    """File or device of each disk that asks to match its volume's block sizes, by name."""
+    return {slot.disk.name: _path(_source(guest, slot)) for slot in _slots(guest) if _matches_volume(slot.disk)}
+
+
+def _path(source: Source) -> str:
+    return source.element.get("dev") or source.element.get("file") or ""
+
+
+def _matches_volume(disk: Disk) -> bool:
+    sizes = disk.block_size
+    wanted = sizes.match_volume if sizes and not sizes.custom else None
+    return wanted is not None and wanted.enabled is not False
+
+
+def _block_io(guest: Guest, slot: _Slot, source: Source) -> list[Element]:
     sizes = slot.disk.block_size
     if sizes is None:
         return []
     if custom := sizes.custom:
         return [_blockio(custom.logical, custom.physical, custom.discard_granularity)]
-    if sizes.match_volume is None or sizes.match_volume.enabled is False:
+    if not _matches_volume(slot.disk):
         return []
     found = guest.context.block_sizes.get(slot.disk.name)
     if found is None or not (found.logical or found.physical):
         raise ConversionError(
-            "failed to configure disk with block size detection enabled: "
-            f"the block size of volume {slot.disk.name} is not known",
+            f"failed to configure disk with block size detection enabled: {_unmeasured(source)}",
             field=f"{slot.field}.blockSize.matchVolume",
         )
     return [_blockio(*matched(found))]
+
+
+def _unmeasured(source: Source) -> str:
+    path = _path(source)
+    if not path:
+        return "disk is neither a block device nor a file"
+    if source.kind == "block":
+        return f"unable to open device {path}: open {path}: no such file or directory"
+    return f"failed to stat file {path}: no such file or directory"
 
 
 def matched(sizes: BlockSizes) -> tuple[int, int, int]:

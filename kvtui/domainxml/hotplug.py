@@ -32,6 +32,11 @@ def disk_xml(vmi: VirtualMachineInstance, context: Context, name: str, facts: Di
     return checked(disk)
 
 
+def matching_sources(vmi: VirtualMachineInstance, context: Context) -> dict[str, str]:
+    """File or device of each disk that asks to match its volume's block sizes, by name; for `Context.block_sizes`."""
+    return disks.matching_sources(Guest(vmi, context))
+
+
 def interface_xml(
     vmi: VirtualMachineInstance, context: Context, name: str, attachment: Attachment, *, vhost_net: bool = True
 ) -> Element:

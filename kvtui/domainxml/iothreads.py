@@ -93,13 +93,17 @@ def assignment(guest: Guest) -> dict[str, int]:
 
 
 def scsi_thread(guest: Guest) -> int | None:
-    """Thread of the SCSI controller: the next shared one after the virtio disks. None if no SCSI disk asks for one,
-    or if every disk has a thread of its own."""
+    """Thread of the SCSI controller: the next shared one after the virtio disks that share. None if no SCSI disk asks
+    for one, or if no virtio disk shares threads."""
     shared = _shared_and_dedicated(guest)[0]
     if not shared or not any(disk.dedicated_io_thread and _bus(disk) == "scsi" for disk in guest.devices.disks):
         return None
-    sharing = sum(1 for disk in guest.devices.disks if not disk.dedicated_io_thread and _bus(disk) == "virtio")
-    return sharing % shared + 1
+    sharing = sum(
+        1
+        for disk in guest.devices.disks
+        if not disk.dedicated_io_thread and (_bus(disk) or guest.traits.disk_bus) == "virtio"
+    )
+    return sharing % shared + 1 if sharing else None
 
 
 def pool(guest: Guest) -> Element | None:

@@ -1,4 +1,4 @@
-"""Socket between guest and node: status.VSOCKCID -> <vsock>.
+"""Socket between guest and node: spec.domain.devices.autoattachVSOCK, status.VSOCKCID -> <vsock>.
 
 Source: https://libvirt.org/formatdomain.html#vsock
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def build(guest: Guest) -> list[Element]:
     cid = guest.status.vsockcid
-    if cid is None:
+    if cid is None or guest.devices.autoattach_vsock is False:
         return []
     # A transitional vsock device does not exist.
     return [element("vsock", element("cid", auto="no", address=cid), model="virtio-non-transitional")]

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from kvtui.api.kubevirt.config import KubeVirtConfiguration
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-from kvtui.domainxml import Context, cluster_of, convert
+from kvtui.domainxml import Context, cluster_of, convert, matching_sources
 from kvtui.domainxml.architecture import Arch, arch_of
-from kvtui.domainxml.context import BlockSizes
 from kvtui.domainxml.finish import finish
 from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
 from kvtui.domainxml.metadata import ownership_of
 from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement
 from kvtui.domainxml.ports import placeholder_count
-from kvtui.node import owner
+from kvtui.node import identity, owner
 from kvtui.node.capabilities import GO_ARCH, Guests, Host
 from kvtui.node.hypervisor import Owner
 from kvtui.node.network.types import Nic, PodNetwork
+from kvtui.node.volumes import blocks
 from kvtui.node.volumes.room import Prepared
 
 
@@ -37,10 +38,12 @@ class NodeTraits:
     guests: Guests
     firmware: Firmware
     vhost_net: bool
+    own_users: bool = False
+    """Each VM's QEMU may run as a user of its own."""
 
 
-def traits(engine: str, host: Host, guests: Guests, *, kvm: bool) -> NodeTraits:
-    """Looks at the files of the node once."""
+def traits(engine: str, host: Host, guests: Guests, *, kvm: bool, state: Path | None = None) -> NodeTraits:
+    """Looks at the files of the node once. `state` is where the directories of VMs are."""
     files = [str(path) for name in FIRMWARE_DIRECTORIES if Path(name).is_dir() for path in Path(name).iterdir()]
     return NodeTraits(
         engine=engine,
@@ -49,6 +52,7 @@ def traits(engine: str, host: Host, guests: Guests, *, kvm: bool) -> NodeTraits:
         guests=guests,
         firmware=inventory(arch_of(GO_ARCH.get(host.arch, "amd64")), files),
         vhost_net=Path("/dev/vhost-net").exists(),
+        own_users=state is not None and not identity.hindrance(host.user, state),
     )
 
 
@@ -70,8 +74,17 @@ class Builder:
     def vhost_net(self) -> bool:
         return self._node().vhost_net
 
-    def context(self, prepared: Prepared, sizes: Mapping[str, BlockSizes] | None = None) -> Context:
-        """The surroundings of a conversion."""
+    @property
+    def own_users(self) -> bool:
+        return self._node().own_users
+
+    def context(self, vmi: VirtualMachineInstance, prepared: Prepared) -> Context:
+        """The surroundings of a conversion, with the block sizes that disks ask for. Blocks. Raises ConversionError."""
+        context = self._context(prepared)
+        sources = matching_sources(vmi, context)
+        return dataclasses.replace(context, block_sizes=blocks.measure(sources)) if sources else context
+
+    def _context(self, prepared: Prepared) -> Context:
         node, configuration = self._node(), self._configuration()
         developer = configuration.developer_configuration if configuration else None
         return Context(
@@ -81,7 +94,6 @@ class Builder:
             firmware=node.firmware,
             block_volumes=prepared.block_volumes,
             container_disk_formats=prepared.formats,
-            block_sizes=sizes or {},
             cluster=cluster_of(configuration),
             paths=prepared.paths,
         )
@@ -89,7 +101,7 @@ class Builder:
     async def domain(self, vmi: VirtualMachineInstance, prepared: Prepared, network: PodNetwork | None) -> Element:
         """The description to define. Raises ConversionError."""
         node = self._node()
-        converted = convert(vmi, self.context(prepared))
+        converted = convert(vmi, await asyncio.to_thread(self.context, vmi, prepared))
         placement = Placement(
             ownership=ownership_of(vmi),
             interfaces=attachments(network),
@@ -98,6 +110,7 @@ class Builder:
             placeholders=placeholder_count(vmi),
             host_model=bool(node.guests.host_model),
             vhost_net=node.vhost_net,
+            user=prepared.user.label if prepared.user is not None else "",
         )
         domain = finish(converted, placement)
         meta = vmi.metadata

@@ -98,7 +98,7 @@ class Devices:
                 self._recorder.normal(vmi, "VolumeUnplugged", f"Volume {name} has been unplugged")
 
     async def _disk(self, vmi: VirtualMachineInstance, prepared: Prepared, name: str) -> Element:
-        context = self._builder.context(prepared)
+        context = await asyncio.to_thread(self._builder.context, vmi, prepared)
         element = disk_xml(vmi, context, name)
         facts = await asyncio.to_thread(_facts, element)
         return disk_xml(vmi, context, name, facts)
@@ -153,7 +153,7 @@ class Devices:
                 made = await self._networks.plug(record.pod_uid, vmi, interface.name, config)
                 attachment = build.attachment(made)
                 prepared = await self._starter.prepare(vmi, record)
-                context = self._builder.context(prepared)
+                context = await asyncio.to_thread(self._builder.context, vmi, prepared)
                 xml = interface_xml(vmi, context, interface.name, attachment, vhost_net=self._builder.vhost_net)
                 await self._hypervisor.attach(DomainId(record.domain), to_text(xml))
                 log.info("NIC plugged", vmi=str(vmi.key), interface=interface.name)

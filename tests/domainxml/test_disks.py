@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvtui.domainxml import BlockSizes, Context, ConversionError, UnsupportedDevice
+from kvtui.domainxml import BlockSizes, Context, ConversionError, UnsupportedDevice, matching_sources
 from kvtui.domainxml.disknames import assign, device_index, device_name
 from kvtui.domainxml.disks import matched
 
-from .builders import Element, attributes, domain_of, only
+from .builders import Element, attributes, domain_of, only, vmi
 
 
 def disk_of(disk: dict[str, Any], volume: dict[str, Any], context: Context | None = None, **parts: Any) -> Element:
@@ -127,7 +127,12 @@ def test_a_plugged_volume_appears_once_it_is_mounted(phase: str, attached: bool)
             "references an unsupported source",
             "volumes",
         ),
-        ({"disk": {}, "blockSize": {"matchVolume": {}}}, {"sysprep": {}}, "block size detection", "blockSize"),
+        (
+            {"disk": {}, "blockSize": {"matchVolume": {}}},
+            {"sysprep": {}},
+            r"block size detection enabled: failed to stat file /.*/d\.iso: no such file",
+            "blockSize",
+        ),
     ],
 )
 def test_what_cannot_be_a_disk_is_refused(
@@ -161,6 +166,28 @@ def test_block_sizes_of_the_volume_reach_the_guest() -> None:
     assert attributes(disk, "blockio")["physical_block_size"] == "4096"
 
 
+def test_the_files_and_devices_to_measure_are_those_of_disks_that_ask() -> None:
+    match: dict[str, Any] = {"blockSize": {"matchVolume": {}}}
+    machine = vmi(
+        devices={
+            "disks": [
+                {"name": "f", "disk": {"bus": "virtio"}, **match},
+                {"name": "b", "disk": {"bus": "virtio"}, "blockSize": {"matchVolume": {"enabled": True}}},
+                {"name": "off", "disk": {"bus": "virtio"}, "blockSize": {"matchVolume": {"enabled": False}}},
+                {"name": "own", "disk": {"bus": "virtio"}, "blockSize": {"custom": {"logical": 512, "physical": 512}}},
+                {"name": "empty", "cdrom": {"bus": "sata"}, **match},
+            ]
+        },
+        spec={
+            "volumes": [
+                {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in ("f", "b", "off", "own")
+            ]
+        },
+    )
+    found = matching_sources(machine, Context(block_volumes=frozenset({"b"})))
+    assert found == {"f": "/var/run/kubevirt-private/vmi-disks/f/disk.img", "b": "/dev/b", "empty": ""}
+
+
 def test_a_volume_named_like_a_path_is_refused() -> None:
     with pytest.raises(ConversionError, match="cannot name a file"):
         domain_of(
@@ -185,11 +212,12 @@ def test_threads_go_round_among_virtio_disks(policy: str | None, buses: list[str
     assert [driver.get("iothread") for driver in domain.findall("devices/disk/driver")] == expected
 
 
-def test_the_scsi_controller_shares_threads_with_other_disks() -> None:
+def test_the_scsi_controller_shares_threads_with_virtio_disks() -> None:
     scsi = {"name": "s", "disk": {"bus": "scsi"}, "dedicatedIOThread": True}
-    alone = domain_of(devices={"disks": [scsi]})
-    assert alone.find("devices/controller[@type='scsi']/driver") is None
-    shared = domain_of(devices={"disks": [scsi, {"name": "o", "disk": {"bus": "sata"}}]})
+    for others in ([], [{"name": "o", "disk": {"bus": "sata"}}], [{"name": "o", "disk": {"bus": "scsi"}}]):
+        apart = domain_of(devices={"disks": [scsi, *others]})
+        assert apart.find("devices/controller[@type='scsi']/driver") is None
+    shared = domain_of(devices={"disks": [scsi, {"name": "o", "disk": {"bus": "virtio"}}]})
     assert attributes(shared, "devices/controller[@type='scsi']/driver") == {"iothread": "1", "queues": "1"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,9 +23,10 @@ from kvtui.api.core.storage import (
 from kvtui.api.kubevirt.domain import Interface, InterfaceMasquerade
 from kvtui.api.kubevirt.vmi import CloudInitConfigDriveSource, CloudInitNoCloudSource, HostDisk, Volume
 from kvtui.api.meta import ObjectMeta
+from kvtui.domainxml import BlockSizes
 from kvtui.errors import InvalidObject, Unsupported
 from kvtui.node.layout import Layout
-from kvtui.node.volumes import claims, cloudinit, iso, qemuimg
+from kvtui.node.volumes import blocks, claims, cloudinit, iso, qemuimg
 from kvtui.node.volumes.cloudinit import Secrets
 from kvtui.node.volumes.images import ImageCache, ImageMissing, Wanted, default_policy
 from kvtui.node.volumes.puller import account_for
@@ -189,6 +191,14 @@ async def test_a_host_disk_must_exist_unless_it_may_be_made(tmp_path: Path) -> N
         await claims.ensure_host_disk(HostDisk(path=str(path), type="Disk"))
     await claims.ensure_host_disk(HostDisk(path=str(path), type="DiskOrCreate", capacity="5Mi"))
     assert path.stat().st_size == 5 * MIB
+
+
+def test_block_sizes_are_those_of_the_file_system_and_missing_files_have_none(tmp_path: Path) -> None:
+    size = os.statvfs(tmp_path).f_bsize
+    (tmp_path / "there").touch()
+    sources = {"there": tmp_path / "there", "later": tmp_path / "later", "nowhere": tmp_path / "no" / "file"}
+    found = blocks.measure({name: str(path) for name, path in sources.items()})
+    assert found == {name: BlockSizes(size, size, size) for name in ("there", "later")}
 
 
 def test_qemu_sees_files_below_the_run_directory(tmp_path: Path) -> None:
