@@ -53,6 +53,10 @@ class BlankSource(Wire, frozen=True):
     """Nothing: an empty disk."""
 
 
+class UploadSource(Wire, frozen=True):
+    """What a client sends, see `Work.listen`."""
+
+
 class Proxy(Wire, frozen=True):
     """CDIConfig importProxy."""
 
@@ -80,6 +84,7 @@ class Job(Wire, frozen=True):
     s3: S3Source | None = None
     clone: CloneSource | None = None
     blank: BlankSource | None = None
+    upload: UploadSource | None = None
     secret: str = ""
     """Secret with accessKeyId and secretKey."""
     cert_config_map: str = ""
@@ -113,6 +118,8 @@ class Work(Wire, frozen=True):
     """Directory for temporary files when the target has no room for them; empty: beside the target."""
     run_as: int = -1
     """User id for qemu-img; -1 keeps the worker's."""
+    listen: int = -1
+    """For uploads: an inherited descriptor, the Unix socket on which the agent passes on what clients send."""
 
 
 class Progress(Wire, frozen=True):

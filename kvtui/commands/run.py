@@ -84,8 +84,9 @@ def _load(data: Path) -> tuple[EngineDirectory, EngineRecord]:
 
 
 async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
+    from kvtui.apiserver.certificates import ServingCertificate
     from kvtui.apiserver.lookups import Lookups
-    from kvtui.apiserver.pki import Pki
+    from kvtui.apiserver.pki import Pki, names_of
     from kvtui.apiserver.server import ApiServer
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
@@ -97,10 +98,13 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
     endpoint = virtapi.as_component(await kubeconfig.load(engine.kubeconfig))
     async with Client(endpoint) as client:
         tls = virtapi.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
-        subresources = virtapi.subresources(client, tls, virtapi.load_upload_key(engine.pki / "upload.key"))
+        upload_key = virtapi.load_upload_key(engine.pki / "upload.key")
+        subresources = virtapi.subresources(client, tls, upload_key)
+        uploads = virtapi.upload_proxy(client, tls, upload_key)
         lookups = Lookups()
+        settings = apiserver_settings(engine, record)
         server = ApiServer(
-            apiserver_settings(engine, record),
+            settings,
             admission=(virtapi.admission(client, RawReader(lookups)),),
             extensions=(cast("Extension", subresources),),
             lookups=lookups,
@@ -110,6 +114,16 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
                 tasks.create_task(server.run(), name="API server")
                 await server.ready.wait()
                 tell_ready()
+                hosts = (settings.host, *settings.more_hosts)
+                # Its names are those that the server has written into it: the same certificate serves both.
+                certificate = ServingCertificate(pki, names_of(pki.server.cert))
+                tasks.create_task(certificate.run(), name="upload proxy's certificate")
+                port = RememberedPort(engine.apiserver / "upload-port")
+                authority = await asyncio.to_thread(pki.ca.cert.read_text)
+                tasks.create_task(
+                    uploads.run(hosts, port.choices, certificate.context, authority, port.remember),
+                    name="upload proxy",
+                )
         finally:
             await subresources.close()
 
@@ -158,18 +172,32 @@ async def _guest_image(engine: EngineDirectory, node: NodeRecord) -> AsyncIterat
     def build() -> Path:
         return build_image(cache_directory(), say=lambda line: log.info("guest image", doing=line))
 
-    remembered = engine.node(node.name) / "image-port"
-    text = remembered.read_text(encoding="ascii") if remembered.exists() else ""
-    ports = (int(text), 0) if text.isdigit() else (0,)
+    port = RememberedPort(engine.node(node.name) / "image-port")
     async with contextlib.AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(guest_image_server(node.address, ports, build))
+            url = await stack.enter_async_context(guest_image_server(node.address, port.choices, build))
         except OSError as error:
             log.warning("guest image is not served", error=str(error))
             url = ""
         else:
-            remembered.write_text(url.rpartition(":")[2].partition("/")[0], encoding="ascii")
+            port.remember(int(url.rpartition(":")[2].partition("/")[0]))
         yield url
+
+
+class RememberedPort:
+    """The port that a server had last time, so that addresses outlive a restart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """In order; 0 is any that is free."""
+        text = self._path.read_text(encoding="ascii") if self._path.exists() else ""
+        return (int(text), 0) if text.isdigit() else (0,)
+
+    def remember(self, port: int) -> None:
+        self._path.write_text(str(port), encoding="ascii")
 
 
 def _now() -> datetime:

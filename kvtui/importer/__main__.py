@@ -10,7 +10,7 @@ import time
 from kvtui.api.wire import from_json, to_json
 from kvtui.api.worker import Outcome, Progress, Work, WorkerLine
 from kvtui.errors import InvalidObject
-from kvtui.importer.pipeline import run
+from kvtui.importer import pipeline, upload
 
 _INTERVAL = 0.5
 
@@ -36,7 +36,8 @@ class _Reporter:
 
 
 async def _main(work: Work) -> Outcome:
-    task = asyncio.ensure_future(run(work, _Reporter()))
+    do = upload.run if work.job.upload is not None else pipeline.run
+    task = asyncio.ensure_future(do(work, _Reporter()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         return await task

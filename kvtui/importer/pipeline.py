@@ -50,7 +50,7 @@ async def _run(work: Work, report: Report) -> Outcome:
     job = work.job
     target = Target(Path(work.target), uid=job.uid, size=job.size, overhead=job.overhead, block=job.block)
     if target.finished():
-        return Outcome(ok=True, reason="Completed", virtual_size=target.disk.stat().st_size)
+        return Outcome(ok=True, reason="Completed", virtual_size=target.virtual_size())
     target.clean()
     labels: dict[str, str] = {}
     try:
@@ -67,14 +67,20 @@ async def _run(work: Work, report: Report) -> Outcome:
             labels = await _registry(work, target, report)
         else:
             raise ImportFailed("Unable to process data: the job names no source that this worker knows")
-        report(Progress(percent=100.0, stage="Resize"))
-        size = await asyncio.to_thread(target.resize)
-        if job.preallocate:
-            await asyncio.to_thread(target.preallocate)
-        await asyncio.to_thread(target.publish)
+        size = await finish(target, report, preallocate=job.preallocate)
     finally:
         target.clean()
     return Outcome(ok=True, reason="Completed", virtual_size=size, labels=labels)
+
+
+async def finish(target: Target, report: Report, *, preallocate: bool) -> int:
+    """Grows the image that is in place and publishes it; its size in bytes. Raises ImportFailed."""
+    report(Progress(percent=100.0, stage="Resize"))
+    size = await asyncio.to_thread(target.resize)
+    if preallocate:
+        await asyncio.to_thread(target.preallocate)
+    await asyncio.to_thread(target.publish)
+    return size
 
 
 def _blank(target: Target) -> None:
@@ -166,6 +172,13 @@ async def _checked(chunks: AsyncIterator[bytes], checksum: str) -> AsyncIterator
 
 async def _store(chunks: AsyncIterator[bytes], length: int, target: Target, report: Report) -> None:
     """A stream into the target: straight when raw, else through a spool file and qemu-img."""
+    format_ = await receive(chunks, length, target, report)
+    if format_ is not Format.RAW:
+        await convert(format_, target, report)
+
+
+async def receive(chunks: AsyncIterator[bytes], length: int, target: Target, report: Report) -> Format:
+    """A raw image is in place afterwards, another one in the spool. `length` is 0 when unknown. Raises ImportFailed."""
     sink = _Sink(target)
     received = 0
     try:
@@ -177,18 +190,24 @@ async def _store(chunks: AsyncIterator[bytes], length: int, target: Target, repo
         await asyncio.to_thread(sink.finish)
     finally:
         sink.close()
-    if sink.format is not Format.RAW:
-        await _convert(sink.format, target, report)
+    return sink.format
 
 
-async def _convert(format_: Format, target: Target, report: Report) -> None:
+async def inspect(format_: Format, target: Target) -> qemu_img.Info:
+    """Whether the spooled image is sound and fits. Raises ImportFailed."""
+    found = await qemu_img.info(target.spool, format_)
+    if found.virtual_size > target.capacity:
+        raise TooSmall(
+            f"virtual image size {found.virtual_size} is larger than the reported available storage "
+            f"{target.capacity}. A larger PVC is required"
+        )
+    return found
+
+
+async def convert(format_: Format, target: Target, report: Report, found: qemu_img.Info | None = None) -> None:
+    """The spooled image into place; `found` is what `inspect` said of it. Raises ImportFailed."""
     try:
-        found = await qemu_img.info(target.spool, format_)
-        if found.virtual_size > target.capacity:
-            raise TooSmall(
-                f"virtual image size {found.virtual_size} is larger than the reported available storage "
-                f"{target.capacity}. A larger PVC is required"
-            )
+        found = found or await inspect(format_, target)
         await asyncio.to_thread(_prepare, target, found.virtual_size)
         await qemu_img.convert(
             target.spool,
@@ -306,18 +325,23 @@ async def _registry(work: Work, target: Target, report: Report) -> dict[str, str
                 f"Unable to process data: Unable to transfer source data to scratch space: {error}"
             ) from error
     if sink.format is not Format.RAW:
-        await _convert(sink.format, target, report)
+        await convert(sink.format, target, report)
     return labels_of(image.environment)
 
 
 async def _archive(work: Work, target: Target, report: Report) -> None:
     """A tar over HTTP, unpacked into the volume; links and special files that leave it are refused."""
     async with _http_stream(work) as (stream, length):
-        with SparseWriter(target.spool, target.capacity, sparse=False) as writer:
-            async for chunk in stream:
-                await asyncio.to_thread(writer.write, chunk)
-                report(Progress(stage="Transfer", bytes_done=writer.size, bytes_total=length))
-            writer.close()
+        await receive_archive(stream, length, target, report)
+
+
+async def receive_archive(chunks: AsyncIterator[bytes], length: int, target: Target, report: Report) -> None:
+    """Spools a tar and unpacks it into the volume. Raises ImportFailed."""
+    with SparseWriter(target.spool, target.capacity, sparse=False) as writer:
+        async for chunk in chunks:
+            await asyncio.to_thread(writer.write, chunk)
+            report(Progress(stage="Transfer", bytes_done=writer.size, bytes_total=length))
+        writer.close()
     try:
         await asyncio.to_thread(_unpack, target)
     except (tarfile.TarError, OSError) as error:
@@ -325,5 +349,14 @@ async def _archive(work: Work, target: Target, report: Report) -> None:
 
 
 def _unpack(target: Target) -> None:
+    """Raises TooSmall before the archive fills more than its volume, however well it was packed."""
+    size, files = 0, []
     with tarfile.open(target.spool, mode="r:*") as archive:
-        archive.extractall(target.path, filter="data")
+        for member in archive:
+            size += member.size
+            if size > target.room:
+                raise TooSmall(f"the archive is larger than the reported available storage {target.room}")
+            archive.extract(member, target.path, filter="data")
+            if member.isreg():
+                files.append(target.path / member.name.lstrip("/"))
+    target.publish_files(files)

@@ -12,6 +12,7 @@ import fcntl
 import math
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -121,18 +122,31 @@ class Target:
         return min(space.f_bavail * space.f_frsize, self._size)
 
     @property
+    def room(self) -> int:
+        """Bytes that an archive may unpack to: what was asked for."""
+        return self._size
+
+    @property
     def full_size(self) -> int:
         """Bytes that the finished disk gets at least."""
         return self._size if self.block else usable(self._size, self._overhead)
 
     def finished(self) -> bool:
-        """Whether this very work has already published its disk."""
-        if self.block or not self.disk.exists():
-            return False
+        """Whether this very work has already published its disk or its files."""
+        return not self.block and any(self._marked(path) for path in (self.disk, self.path))
+
+    def _marked(self, path: Path) -> bool:
         try:
-            return os.getxattr(self.disk, _MARK) == self._uid.encode()
+            return os.getxattr(path, _MARK) == self._uid.encode()
         except OSError:
             return False
+
+    def virtual_size(self) -> int:
+        """Bytes of the published disk; 0 where there are only files."""
+        try:
+            return self.disk.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def clean(self) -> None:
         """Removes what an earlier attempt left."""
@@ -170,11 +184,25 @@ class Target:
                 os.setxattr(file.fileno(), _MARK, self._uid.encode())
             os.fsync(file.fileno())
         self.part.replace(self.disk)
-        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _flush(self.path)
+
+    def publish_files(self, files: Iterable[Path]) -> None:
+        """fsync of what was unpacked, then the mark: on the directory, because there is no one file to carry it."""
+        for path in files:
+            if not path.is_symlink():
+                _flush(path)
+        self.spool.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.setxattr(self.path, _MARK, self._uid.encode())
+        _flush(self.path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 _FICLONE = 0x40049409

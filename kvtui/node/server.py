@@ -27,7 +27,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstanceGuestOSInfo
 from kvtui.api.wire import ObjectKey, to_json
 from kvtui.console.inotify import Watcher
 from kvtui.controlloop.informer import Informer
-from kvtui.errors import Conflict, Invalid, NotFound
+from kvtui.errors import Conflict, Invalid, NotFound, Unreachable
 from kvtui.node import logs, metrics, podstatus
 from kvtui.node.access import guard
 from kvtui.node.console import Consoles
@@ -38,6 +38,7 @@ from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.streams import OFFSET_HEADER, Streams
+from kvtui.node.uploads import Door, forward
 from kvtui.node.workers import Workers
 
 log = structlog.get_logger()
@@ -89,6 +90,8 @@ class AgentServer:
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
                 web.get("/metrics/resource", self._resource_metrics),
                 web.get("/stats/summary", self._summary),
+                web.get("/v1/namespaces/{namespace}/uploads/{pod}", self._takes_upload),
+                web.post("/v1/namespaces/{namespace}/uploads/{pod}/{verb}", self._upload),
                 *self._streams.routes(PREFIX),
                 web.get(f"{PREFIX}/console/history", self._history),
                 web.get(f"{PREFIX}/migration/target", self._migration_target),
@@ -156,6 +159,21 @@ class AgentServer:
         if console is None:
             console = self._consoles.open(record.uid, self._records.directory(record.uid))
         return await logs.send(request, logs.console_bytes(console, wanted), wanted)
+
+    def _door(self, request: web.Request) -> Door:
+        info = request.match_info
+        pod = self._pods.get(ObjectKey(info["namespace"], info["pod"]))
+        door = self._workers.door(pod) if pod is not None else None
+        if door is None:
+            raise Unreachable(f"no upload is waited for by pod {info['pod']}")
+        return door
+
+    async def _takes_upload(self, request: web.Request) -> web.StreamResponse:
+        self._door(request)
+        return web.Response()
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        return await forward(request, self._door(request), request.match_info["verb"])
 
     async def _uses(self) -> list[metrics.Use]:
         stats = await self._hypervisor.stats()

@@ -25,13 +25,14 @@ import structlog
 from kvtui.api.core.config import ConfigMap, Secret
 from kvtui.api.core.pod import Pod
 from kvtui.api.times import to_time
-from kvtui.api.wire import ObjectKey, from_json, to_json, to_wire
+from kvtui.api.wire import ObjectKey, evolve, from_json, to_json, to_wire
 from kvtui.api.worker import JOB_ANNOTATION, PROGRESS_ANNOTATION, Credentials, Job, Outcome, Work, WorkerLine
 from kvtui.client.rest import Client, Patch
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import InvalidObject, KvtuiError, NotFound, Permanent
 from kvtui.node import podstatus
 from kvtui.node.layout import Layout
+from kvtui.node.uploads import Door
 from kvtui.node.volumes import claims
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Workers:
         self._registries_conf = registries_conf
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._doors: dict[str, Door] = {}
 
     @property
     def _directory(self) -> Path:
@@ -78,6 +80,10 @@ class Workers:
 
     def log_path(self, pod_uid: str) -> Path:
         return self._directory / pod_uid / "log"
+
+    def door(self, pod: Pod) -> Door | None:
+        """Where the worker of an upload listens; None while it does not run."""
+        return self._doors.get(pod.metadata.uid)
 
     async def run(self) -> None:
         await asyncio.to_thread(self._reap)
@@ -153,6 +159,9 @@ class Workers:
         directory = self._directory / pod.metadata.uid
         await asyncio.to_thread(directory.mkdir, 0o700, True, True)
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "TMPDIR", "PYTHONPATH")}
+        door = await asyncio.to_thread(Door, directory) if job.upload is not None else None
+        if door is not None:
+            work = evolve(work, listen=door.listener)
         descriptor = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -162,11 +171,18 @@ class Workers:
                 stderr=descriptor,
                 start_new_session=True,
                 env=environment,
+                pass_fds=(door.listener,) if door is not None else (),
                 limit=2**20,
             )
+        except BaseException:
+            if door is not None:
+                door.close()
+            raise
         finally:
             os.close(descriptor)
         try:
+            if door is not None:
+                self._doors[pod.metadata.uid] = door
             (directory / "pid").write_text(f"{process.pid} {_started(process.pid)}")
             await self._patch(
                 await self._fresh(pod),
@@ -180,6 +196,9 @@ class Workers:
             outcome = await self._listen(pod, process)
             status = await process.wait()
         finally:
+            self._doors.pop(pod.metadata.uid, None)
+            if door is not None:
+                door.close()
             await _end(process)
             with contextlib.suppress(FileNotFoundError):
                 (directory / "pid").unlink()

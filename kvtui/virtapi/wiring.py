@@ -21,6 +21,7 @@ from kvtui.virtapi.review import VirtAdmission
 from kvtui.virtapi.subresources.agents import Agents
 from kvtui.virtapi.subresources.context import Context
 from kvtui.virtapi.subresources.service import Subresources
+from kvtui.virtapi.subresources.uploads import UploadProxy
 
 KEY_BITS = 2048
 
@@ -37,6 +38,11 @@ def admission(client: Client, reader: Reader | None = None) -> VirtAdmission:
 def subresources(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> Subresources:
     """`tls` reaches agents, see `agent_tls`; `upload_key` signs upload tokens, see `load_upload_key`."""
     return Subresources(Context(client, Agents(client, tls)), upload_key)
+
+
+def upload_proxy(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> UploadProxy:
+    """The same client, TLS and key as for `subresources`."""
+    return UploadProxy(client, Agents(client, tls), upload_key.public_key())
 
 
 def as_component(endpoint: Endpoint, namespace: str = "kubevirt") -> Endpoint:

@@ -13,7 +13,7 @@ from kvtui.api.wire import ObjectKey, evolve
 from kvtui.controllers import indices
 from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.datavolume import claim as claims
-from kvtui.controllers.datavolume import names, status, worker
+from kvtui.controllers.datavolume import names, status, uploads, worker
 from kvtui.controllers.patches import write_changes
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.errors import AlreadyExists, ApiError, NotFound
@@ -22,6 +22,16 @@ COMPONENT = "datavolume-controller"
 SOURCE = "clone source"
 _BACKOFF_FIRST, _BACKOFF_MAX = 10.0, 300.0
 _RETRY = 5.0
+_IMPORT = {"ImportScheduled": "Import into {} scheduled", "ImportInProgress": "Import into {} in progress"}
+_IMPORTED = ("ImportSucceeded", "Successfully imported into PVC {}")
+_WORDS = {
+    "clone": {"CloneScheduled": "Cloning into {} scheduled", "CloneInProgress": "Cloning into {} in progress"},
+    "upload": {"UploadScheduled": "Upload into {} scheduled", "UploadReady": "Upload into {} ready"},
+}
+_SUCCEEDED = {
+    "clone": ("CloneSucceeded", "Successfully cloned into {}"),
+    "upload": ("UploadSucceeded", "Successfully uploaded into {}"),
+}
 
 
 def _clone_source(dv: DataVolume) -> list[str]:
@@ -76,12 +86,14 @@ class DataVolumeController:
                 self.controller.queue.add(dv.key)
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        dv = self.dvs.get(key)
+        dv, claim, refusal = self.dvs.get(key), self.claims.get(key), None
+        if claim is not None and claim.metadata.deletion_timestamp:
+            await self._give_up(claim)
+        if dv is None and claim is not None and uploads.is_bare(claim):
+            return await self._upload_to(claim)
         if dv is None or dv.metadata.deletion_timestamp:
             return DONE
-        source = worker.source_of(dv)
-        kind = "clone" if source == "pvc" else "import" if source in worker.SUPPORTED else "external"
-        claim, refusal = self.claims.get(key), None
+        kind = worker.kind_of(dv)
         if claim is not None and not _owns(dv, claim) and not self._adopts(dv, claim):
             self.recorder.warning(
                 dv, "ErrResourceExists", f'Resource "{key.name}" already exists and is not managed by DataVolume'
@@ -92,9 +104,7 @@ class DataVolumeController:
         if claim is None:
             await self._write(status.View(dv, None, None, None, kind, self.context.clock(), refusal))
             return Result(requeue_after=_RETRY) if refusal is not None else DONE
-        pod = self.pods.get((key.namespace, worker.pod_name(dv)))
-        if pod is not None and not any(o.uid == claim.metadata.uid for o in pod.metadata.owner_references):
-            pod = None
+        pod = self._worker_of(dv, claim)
         storage_class = self.classes.get(("", claim.spec.storage_class_name or ""))
         view = status.View(dv, claim, pod, storage_class, kind, self.context.clock())
         claim = await self._note(view)
@@ -102,6 +112,27 @@ class DataVolumeController:
         wait, refusal = await self._work(view)
         await self._write(evolve_view(view, refusal=refusal))
         return Result(requeue_after=wait) if wait else DONE
+
+    async def _upload_to(self, claim: PersistentVolumeClaim) -> Result:
+        """A claim that waits for an upload and has no DataVolume."""
+        dv = uploads.stand_in(claim)
+        storage_class = self.classes.get(("", claim.spec.storage_class_name or ""))
+        pod = self._worker_of(dv, claim)
+        view = status.View(dv, claim, pod, storage_class, "upload", self.context.clock())
+        wait, _ = await self._work(evolve_view(view, claim=await self._note(view)))
+        return Result(requeue_after=wait) if wait else DONE
+
+    async def _give_up(self, claim: PersistentVolumeClaim) -> None:
+        """A claim that is to go: its worker would hold it."""
+        for pod in self.pods.store.by_index(indices.CLAIM, str(claim.key)):
+            if names.is_worker(pod) and any(o.uid == claim.metadata.uid for o in pod.metadata.owner_references):
+                await self._delete(pod)
+
+    def _worker_of(self, dv: DataVolume, claim: PersistentVolumeClaim) -> Pod | None:
+        pod = self.pods.get((dv.metadata.namespace, worker.pod_name(dv)))
+        if pod is None or all(o.uid != claim.metadata.uid for o in pod.metadata.owner_references):
+            return None
+        return pod
 
     # Steps
 
@@ -135,10 +166,12 @@ class DataVolumeController:
         if view.kind == "external" or annotations.get(names.POD_PHASE) == "Succeeded":
             return claim
         running = status.running_of(pod, claim, view.kind)
+        if view.kind == "upload":
+            annotations[names.POD_READY] = "true" if pod is not None and status.is_ready(pod) else "false"
         if pod is not None:
             annotations |= {
                 names.POD_PHASE: pod.status.phase or "Pending",
-                names.IMPORT_POD: pod.metadata.name,
+                names.UPLOAD_POD if view.kind == "upload" else names.IMPORT_POD: pod.metadata.name,
                 names.RUNNING: "true" if running.status == "True" else "false",
                 names.RUNNING_REASON: running.reason,
                 names.RUNNING_MESSAGE: running.message,
@@ -154,9 +187,11 @@ class DataVolumeController:
                 if view.kind == "clone":
                     annotations[names.CLONE_OF] = "true"
         metadata = evolve(claim.metadata, annotations=annotations, labels=labels)
-        failed = running.reason not in ("", "Completed", "Pod is running") and running.status == "False"
+        failed = running.reason not in ("", "Completed", "Pod is running", "Unschedulable") and running.status == "False"
         if failed and claim.metadata.annotations.get(names.RUNNING_MESSAGE) != running.message:
-            self.recorder.warning(claim, "ErrImportFailed", running.message)
+            self.recorder.warning(
+                claim, "ErrUploadFailed" if view.kind == "upload" else "ErrImportFailed", running.message
+            )
         return await write_changes(self.context.client, claim, evolve(claim, metadata=metadata))
 
     async def _work(self, view: status.View) -> tuple[float | None, status.Refusal | None]:
@@ -172,7 +207,7 @@ class DataVolumeController:
             elif pod.status.phase == "Failed":
                 return await self._retry(claim, pod), None
             return None, None
-        if view.kind == "external" or phase in ("Succeeded", "Failed"):
+        if view.kind == "external" or phase in ("Succeeded", "Failed") or claim.metadata.deletion_timestamp:
             return None, None
         if claim.status.phase != "Bound" and status.waits_for_consumer(view):
             return None, None
@@ -189,7 +224,8 @@ class DataVolumeController:
         except AlreadyExists:
             return _RETRY, None
         except ApiError as error:
-            self.recorder.warning(dv, "ErrStartingPod", str(error))
+            bare = dv.metadata.uid == claim.metadata.uid
+            self.recorder.warning(claim if bare else dv, "ErrStartingPod", str(error))
             return _RETRY, None
         return None, None
 
@@ -228,16 +264,13 @@ class DataVolumeController:
         """Events of transitions. Source: cdi facts 3.6."""
         name, phase = new.metadata.name, new.status.phase or ""
         if phase != (old.status.phase or ""):
-            word = "Clone" if kind == "clone" else "Import"
-            doing = f"Cloning into {name}" if kind == "clone" else f"Import into {name}"
-            done = f"Successfully cloned into {name}" if kind == "clone" else f"Successfully imported into PVC {name}"
-            if phase == f"{word}Scheduled":
-                self.recorder.normal(new, phase, f"{doing} scheduled")
-            elif phase == f"{word}InProgress":
-                self.recorder.normal(new, phase, f"{doing} in progress")
+            words = _WORDS.get(kind, _IMPORT)
+            if phase in words:
+                self.recorder.normal(new, phase, words[phase].format(name))
             elif phase == "Succeeded" and kind != "external":
-                self.recorder.normal(new, f"{word}Succeeded", done)
+                self.recorder.normal(new, *(text.format(name) for text in _SUCCEEDED.get(kind, _IMPORTED)))
             elif phase == "Failed":
+                word = {"clone": "Clone", "upload": "Upload"}.get(kind, "Import")
                 self.recorder.warning(new, f"{word}Failed", f"Failed to import into PVC {name}")
         before = {c.type: c for c in old.status.conditions}
         for condition in new.status.conditions:

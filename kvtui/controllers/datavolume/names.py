@@ -5,6 +5,9 @@ Source: containerized-data-importer pkg/controller/common; cdi facts 3.9.
 
 from __future__ import annotations
 
+from kvtui.api.core.pod import Pod
+from kvtui.api.worker import WORKER_LABEL
+
 _PREFIX = "cdi.kubevirt.io/"
 
 POD_PHASE = f"{_PREFIX}storage.pod.phase"
@@ -15,6 +18,7 @@ RUNNING_REASON = f"{_PREFIX}storage.condition.running.reason"
 RUNNING_MESSAGE = f"{_PREFIX}storage.condition.running.message"
 IMPORT_SOURCE = f"{_PREFIX}storage.import.source"
 IMPORT_ENDPOINT = f"{_PREFIX}storage.import.endpoint"
+UPLOAD_POD = f"{_PREFIX}storage.uploadPodName"
 IMPORT_POD = f"{_PREFIX}storage.import.importPodName"
 FATAL = f"{_PREFIX}storage.import.fatalError"
 CONTENT_TYPE = f"{_PREFIX}storage.contentType"
@@ -39,6 +43,10 @@ COMPONENT = {
 }
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 DEFAULT_VIRT_CLASS = "storageclass.kubevirt.io/is-default-virt-class"
+
+
+def is_worker(pod: Pod) -> bool:
+    return WORKER_LABEL in pod.metadata.labels
 
 
 def shortened(name: str, limit: int = 63) -> str:

@@ -19,6 +19,9 @@ from kvtui.api.wire import evolve
 from kvtui.api.worker import PROGRESS_ANNOTATION, Outcome, Progress
 from kvtui.controllers.datavolume import names
 
+_DONE = {"clone": "Clone Complete", "upload": "Upload Complete"}
+_WORDS = {"clone": ("CloneScheduled", "CloneInProgress"), "upload": ("UploadScheduled", "UploadReady")}
+_IMPORT = ("ImportScheduled", "ImportInProgress")
 _PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 
 
@@ -48,7 +51,7 @@ class View:
     pod: Pod | None
     storage_class: StorageClass | None
     kind: str
-    """import, clone or external."""
+    """import, clone, upload or external."""
     now: datetime
     refusal: Refusal | None = None
 
@@ -69,7 +72,7 @@ def already_filled(dv: DataVolume, claim: PersistentVolumeClaim) -> bool:
 
 def running_of(pod: Pod | None, claim: PersistentVolumeClaim, kind: str) -> Running:
     """From the worker's container, or from the claim's annotations when the worker is gone."""
-    done = "Clone Complete" if kind == "clone" else "Import Complete"
+    done = _DONE.get(kind, "Import Complete")
     if claim.metadata.annotations.get(names.POD_PHASE) == "Succeeded":
         return Running("False", "Completed", done)
     if pod is None:
@@ -96,6 +99,13 @@ def running_of(pod: Pod | None, claim: PersistentVolumeClaim, kind: str) -> Runn
 
 def container(pod: Pod) -> ContainerStatus | None:
     return next(iter(pod.status.container_statuses), None)
+
+
+def is_ready(pod: Pod) -> bool:
+    """Whether the worker of an upload takes one."""
+    return pod.status.phase == "Running" and any(
+        c.type == "Ready" and c.status == "True" for c in pod.status.conditions
+    )
 
 
 def outcome_of(pod: Pod) -> Outcome | None:
@@ -136,23 +146,25 @@ def phase_of(view: View) -> str:
         return "Succeeded"
     if view.kind == "external":
         return "Succeeded" if claim.status.phase == "Bound" else "Pending"
-    word = "Clone" if view.kind == "clone" else "Import"
+    scheduled, working = _WORDS.get(view.kind, _IMPORT)
+    if pod is not None and view.kind == "upload":
+        return working if is_ready(pod) else scheduled
     if pod is not None:
-        started = pod.status.phase in ("Running", "Succeeded", "Failed") or present == f"{word}InProgress"
-        return f"{word}InProgress" if started else f"{word}Scheduled"
+        started = pod.status.phase in ("Running", "Succeeded", "Failed") or present == working
+        return working if started else scheduled
     if waits_for_consumer(view):
         return "WaitForFirstConsumer"
     if claim.status.phase != "Bound":
         return "Pending"
-    if present in ("ImportInProgress", "CloneInProgress", "ImportScheduled", "CloneScheduled"):
-        return present
-    return "PVCBound"
+    if view.kind == "upload" and present == working:
+        return scheduled
+    return present if present in (scheduled, working) else "PVCBound"
 
 
 def progress_of(view: View, phase: str) -> str:
     """N/A, a percentage with two decimals, or 100.0% at the end; never less than before."""
     before = view.dv.status.progress or ""
-    if view.kind == "external":
+    if view.kind in ("external", "upload"):
         return before or "N/A"
     if phase == "Succeeded":
         return "100.0%"

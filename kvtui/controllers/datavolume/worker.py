@@ -23,13 +23,15 @@ from kvtui.api.worker import (
     Proxy,
     RegistrySource,
     S3Source,
+    UploadSource,
 )
 from kvtui.controllers.datavolume import names
 from kvtui.controllers.datavolume.claim import requested
 
-SUPPORTED = ("http", "registry", "s3", "blank", "pvc")
+SUPPORTED = ("http", "registry", "s3", "blank", "pvc", "upload")
 IMAGE = "kvtui/importer"
 """No such image exists: the agent knows what the container stands for."""
+_COMPONENTS = {"import": "importer", "clone": "cdi-clone-source", "upload": "cdi-upload-server"}
 _REQUESTS = {"cpu": "100m", "memory": "60M"}
 _LIMITS = {"cpu": "750m", "memory": "600M"}
 
@@ -41,6 +43,14 @@ def source_of(dv: DataVolume) -> str:
         if getattr(source, name) is not None:
             return name
     return ""
+
+
+def kind_of(dv: DataVolume) -> str:
+    """import, clone, upload, or external for what no worker fills."""
+    source = source_of(dv)
+    if source not in SUPPORTED:
+        return "external"
+    return {"pvc": "clone", "upload": "upload"}.get(source, "import")
 
 
 def pod_name(dv: DataVolume) -> str:
@@ -96,6 +106,8 @@ def job_of(dv: DataVolume, claim: PersistentVolumeClaim, config: CDIConfig | Non
         }
     elif (clone := source.pvc) is not None:
         common |= {"clone": CloneSource(namespace=clone.namespace or dv.metadata.namespace, claim=clone.name)}
+    elif source.upload is not None:
+        common |= {"upload": UploadSource()}
     else:
         common |= {"blank": BlankSource()}
     return Job(**common)  # type: ignore[arg-type]
@@ -111,7 +123,7 @@ def render(dv: DataVolume, claim: PersistentVolumeClaim, job: Job, *, node: str 
     selector = {"kubevirt.io/schedulable": "true"}
     if node:
         selector["kubernetes.io/hostname"] = node
-    kind = "clone" if job.clone is not None else "import"
+    kind = kind_of(dv)
     return Pod(
         metadata=ObjectMeta(
             name=pod_name(dv),
@@ -119,7 +131,7 @@ def render(dv: DataVolume, claim: PersistentVolumeClaim, job: Job, *, node: str 
             labels={
                 **names.APP,
                 **names.COMPONENT,
-                "cdi.kubevirt.io": "cdi-clone-source" if kind == "clone" else "importer",
+                "cdi.kubevirt.io": _COMPONENTS[kind],
                 WORKER_LABEL: kind,
             },
             annotations={JOB_ANNOTATION: to_json(job).decode()},

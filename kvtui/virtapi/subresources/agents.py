@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -86,16 +87,28 @@ class Agents:
     async def url(self, vmi: VirtualMachineInstance, verb: str) -> str:
         """Where the verb is served now. Raises Refused while the instance has no node that answers."""
         name = vmi.status.node_name
-        node = await self._client.find(Node, ("", name)) if name else None
-        if node is None:
+        if not name:
             raise internal(f"no node of VirtualMachineInstance {vmi.metadata.name} is known")
+        namespace, instance = quote(vmi.metadata.namespace), quote(vmi.metadata.name)
+        return f"{await self.base(name)}/v1/namespaces/{namespace}/virtualmachineinstances/{instance}/{verb}"
+
+    async def base(self, name: str) -> str:
+        """The agent of a node. Raises Refused while the node does not say where it answers."""
+        node = await self._client.find(Node, ("", name))
+        if node is None:
+            raise internal(f"there is no node {name}")
         address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
         port = node.status.daemon_endpoints.kubelet_endpoint.port
         if not address or not port:
             raise internal(f"node {name} does not say where its agent answers")
-        host = f"[{address}]" if ":" in address else address
-        namespace, instance = quote(vmi.metadata.namespace), quote(vmi.metadata.name)
-        return f"https://{host}:{port}/v1/namespaces/{namespace}/virtualmachineinstances/{instance}/{verb}"
+        return f"https://{f'[{address}]' if ':' in address else address}:{port}"
+
+    def upload(
+        self, method: str, url: str, body: aiohttp.StreamReader | None = None, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A request that takes as long as its body does. Raises aiohttp.ClientError, TimeoutError, OSError."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        return self._http().request(method, url, data=body, headers=headers, timeout=timeout)
 
     async def request(
         self,
