@@ -33,6 +33,7 @@ from kvtui.api.core.config import (
     Secret,
     ServiceAccount,
 )
+from kvtui.api.core.network import Endpoints, EndpointSlice, NetworkPolicy, Service
 from kvtui.api.core.node import Lease, Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import ObjectReference, PersistentVolume, PersistentVolumeClaim, StorageClass
@@ -422,6 +423,10 @@ BUILTIN: tuple[Kind, ...] = (
     ),
     _kind(ResourceQuota, "v1", "resourcequotas", short_names=("quota",)),
     _kind(PodDisruptionBudget, "policy/v1", "poddisruptionbudgets", short_names=("pdb",)),
+    _kind(Service, "v1", "services", short_names=("svc",), categories=_ALL),
+    _kind(Endpoints, "v1", "endpoints", short_names=("ep",), status=False),
+    _kind(EndpointSlice, "discovery.k8s.io/v1", "endpointslices", status=False),
+    _kind(NetworkPolicy, "networking.k8s.io/v1", "networkpolicies", short_names=("netpol",), status=False),
 )
 
 

@@ -21,6 +21,7 @@ from kvtui.controllers.node import NodeController
 from kvtui.controllers.pool.controller import PoolController
 from kvtui.controllers.replicaset import ReplicaSetController
 from kvtui.controllers.standins.disruption import DisruptionController
+from kvtui.controllers.standins.endpoints import EndpointsController
 from kvtui.controllers.standins.nodelifecycle import NodeLifecycleController, PodGarbageCollector
 from kvtui.controllers.standins.scheduler.controller import SchedulerController
 from kvtui.controllers.virtualmachine.controller import VirtualMachineController
@@ -46,6 +47,7 @@ STANDINS: tuple[MakeController, ...] = (
     NodeLifecycleController,
     PodGarbageCollector,
     DisruptionController,
+    EndpointsController,
 )
 """Only where no real cluster does this."""
 

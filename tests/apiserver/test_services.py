@@ -47,3 +47,25 @@ async def test_the_address_stays(api: Api) -> None:
     assert replaced.body["spec"]["clusterIP"] == address
     moved = await api.merge(f"{SERVICES}/a", {"spec": {"clusterIP": "10.96.9.9"}})
     assert (moved.code, moved.reason) == (422, "Invalid")
+
+
+async def test_a_node_port_is_given_once_and_kept(api: Api) -> None:
+    first = await api.post(SERVICES, service("a", type="NodePort", ports=[{"port": 80}, {"name": "dns", "port": 53}]))
+    ports = [port["nodePort"] for port in first.body["spec"]["ports"]]
+    assert len(set(ports)) == 2
+    assert all(30000 <= port <= 32767 for port in ports)
+    assert first.body["spec"]["externalTrafficPolicy"] == "Cluster"
+    replaced = await api.put(f"{SERVICES}/a", service("a", type="NodePort", selector={"x": "y"}))
+    assert [port["nodePort"] for port in replaced.body["spec"]["ports"]] == ports[:1]
+    inner = await api.merge(f"{SERVICES}/a", {"spec": {"type": "ClusterIP"}})
+    assert "nodePort" not in inner.body["spec"]["ports"][0]
+
+
+async def test_a_node_port_asked_for_must_be_free_and_in_range(api: Api) -> None:
+    def wants(name: str, port: int, protocol: str = "TCP") -> dict[str, Any]:
+        return service(name, type="NodePort", ports=[{"port": 80, "nodePort": port, "protocol": protocol}])
+
+    assert (await api.post(SERVICES, wants("a", 30080))).code == 201
+    assert "provided port is already allocated" in (await api.post(SERVICES, wants("b", 30080))).message
+    assert (await api.post(SERVICES, wants("c", 30080, "UDP"))).code == 201
+    assert "not in the valid range" in (await api.post(SERVICES, wants("d", 80))).message

@@ -277,6 +277,7 @@ _KUBEVIRT_GROUPS = (
 
 
 def _kvtui() -> list[Object]:
+    """Secrets, ConfigMaps, claims, volumes and tokens are not in the agents' role: see the module `nodes`."""
     return [
         _role(
             "kvtui:controller",
@@ -292,6 +293,7 @@ def _kvtui() -> list[Object]:
             _rule("apps", "controllerrevisions", *_ALL),
             _rule("coordination.k8s.io", "leases", *_ALL),
             _rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", *_ALL),
+            _rule("discovery.k8s.io", "endpointslices", *_ALL),
             _rule("storage.k8s.io", "storageclasses volumeattachments csinodes csidrivers", *_ALL),
             _rule("scheduling.k8s.io", "priorityclasses", *_READ),
             _rule("apiextensions.k8s.io", "customresourcedefinitions", *_READ),
@@ -311,27 +313,11 @@ def _kvtui() -> list[Object]:
             _rule("core", "nodes nodes/status", *_READ, "create", "patch", "update"),
             _rule("core", "pods", *_READ, "delete", "patch", "update"),
             _rule("core", "pods/status", "get", "patch", "update"),
-            _rule("core", "events", "create", "patch", "update"),
-            _rule(
-                "core", "secrets configmaps persistentvolumes persistentvolumeclaims services serviceaccounts", *_READ
-            ),
-            _rule("core", "persistentvolumes persistentvolumeclaims", "patch", "update"),
-            _rule("core", "persistentvolumeclaims/status persistentvolumes/status", "patch", "update"),
-            _rule("events.k8s.io", "events", "create", "patch", "update"),
-            _rule("coordination.k8s.io", "leases", *_READ, "create", "patch", "update"),
-            _rule("storage.k8s.io", "storageclasses", *_READ),
-            _rule("kubevirt.io", "virtualmachineinstances virtualmachineinstances/status", *_READ, "patch", "update"),
-            _rule(
-                "kubevirt.io",
-                "virtualmachineinstancemigrations virtualmachineinstancemigrations/status",
-                *_READ,
-                "patch",
-                "update",
-            ),
-            _rule("kubevirt.io", "virtualmachines kubevirts", *_READ),
-            _rule("migrations.kubevirt.io", "migrationpolicies", *_READ),
-            _rule("cdi.kubevirt.io", "datavolumes cdis cdiconfigs", *_READ),
-            _rule("snapshot.kubevirt.io export.kubevirt.io backup.kubevirt.io", "*", *_READ),
+            _rule("core events.k8s.io", "events", "create", "patch", "update"),
+            _rule("coordination.k8s.io", "leases", "get", "create", "patch", "update"),
+            _rule("kubevirt.io", "virtualmachineinstances", *_READ, "patch", "update"),
+            _rule("kubevirt.io", "virtualmachineinstancemigrations", *_READ, "patch"),
+            _rule("kubevirt.io", "kubevirts", *_READ),
             _rule("k8s.cni.cncf.io", "network-attachment-definitions", *_READ),
         ),
         _bind("kvtui:controller", "kvtui:controller", "User", CONTROLLER_USER),
