@@ -37,6 +37,7 @@ def with_target(clone: VirtualMachineClone, suffix: str) -> VirtualMachineClone:
 def validate(clone: VirtualMachineClone) -> list[Cause]:
     return [
         *_filters(clone.spec),
+        *_kinds(clone.spec),
         *_source(clone.spec),
         *_target(clone.spec),
         *_macs(clone.spec),
@@ -53,24 +54,26 @@ def _filters(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
 
 
 def _filter_list(filters: list[str], field: Path) -> Iterator[Cause]:
+    """A filter is a key, "!" may lead it, "*" may end it; one character alone is not looked into."""
     for text in filters:
-        problem = _filter_problem(text)
         if text == "!":
             yield invalid("a negation character is not a valid filter", field)
-        elif problem:
-            yield invalid(f"{field} filter {text} is invalid: {problem}", field)
+        if len(text) == 1:
+            continue
+        start = f"{field} filter {text} is invalid: cannot contain a"
+        if "!" in text[1:]:
+            rule = "NegationChar can be only used at the beginning of the filter"
+            yield invalid(f"{start} negation character (!); FilterRules: {rule}", field)
+        if "*" in text[:-1]:
+            rule = "WildcardChar can be only at the end of the filter"
+            yield invalid(f"{start} wildcard character (*); FilterRules: {rule}", field)
 
 
-def _filter_problem(text: str) -> str:
-    body = text.removeprefix("!")
-    if "!" in body:
-        return (
-            "cannot contain a negation character (!); FilterRules: NegationChar can be only used at the beginning "
-            "of the filter"
-        )
-    if "*" in body.removesuffix("*"):
-        return "cannot contain a wildcard character (*); FilterRules: WildcardChar can be only at the end of the filter"
-    return ""
+def _kinds(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
+    if spec.source is not None and spec.source.kind not in GROUPS:
+        yield invalid("Source kind is not supported", "spec.Source.Kind")
+    if spec.target is not None and spec.target.kind != VM:
+        yield invalid("Target kind is not supported", "spec.Target.Kind")
 
 
 def _source(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
@@ -78,34 +81,26 @@ def _source(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
     if source is None:
         yield invalid("Source cannot be nil", field)
         return
-    yield from _filled(source, field, "Source")
-    if source.kind and source.api_group and source.kind not in GROUPS:
-        yield invalid("Source kind is not supported", field.child("Kind"))
+    if not source.api_group:
+        yield invalid("Source's APIGroup cannot be empty", field.child("APIGroup"))
+    if not source.kind:
+        yield invalid("Source's Kind cannot be empty", field)
+    if not source.name:
+        yield invalid("Source's name cannot be empty", field.child("Name"))
 
 
 def _target(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
     source, target = spec.source, spec.target
-    if target is None:
+    if source is None or target is None:
         return
-    if target.kind != VM:
-        yield invalid("Target kind is not supported", "spec.Target.Kind")
-    if source is not None and source.kind == VM and target.kind == VM and source.name == target.name:
+    if source.kind == VM and target.kind == VM and source.name == target.name:
         message = "Target name cannot be equal to source name when both are VirtualMachines"
         yield invalid(message, "spec.target.name")
 
 
-def _filled(reference: TypedLocalObjectReference, field: Path, what: str) -> Iterator[Cause]:
-    if not reference.api_group:
-        yield invalid(f"{what}'s APIGroup cannot be empty", field.child("APIGroup"))
-    if not reference.kind:
-        yield invalid(f"{what}'s Kind cannot be empty", field.child("Kind"))
-    if not reference.name:
-        yield invalid(f"{what}'s name cannot be empty", field.child("Name"))
-
-
 def _macs(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
     for interface, address in spec.new_mac_addresses.items():
-        if not mac_octets(address):
+        if address and not mac_octets(address):
             message = f"interface {interface} has malformed MAC address ({address})."
             yield invalid(message, f"spec.newMacAddresses.{interface}")
 

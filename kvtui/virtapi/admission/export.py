@@ -56,9 +56,11 @@ def validate_backup(backup: VirtualMachineBackup, namespace: str, view: ClusterV
         if other.metadata.name == backup.metadata.name:
             message = f"VirtualMachineBackup {quoted(other.metadata.name)} already exists"
             yield invalid(message, "metadata.name")
-        elif other.spec.source == backup.spec.source and not is_done(other):
+            return
+        if other.spec.source == backup.spec.source and not is_done(other):
             message = f"VirtualMachineBackup {quoted(other.metadata.name)} in progress for source"
             yield invalid(message, "spec.source")
+            return
 
 
 def is_done(backup: VirtualMachineBackup) -> bool:

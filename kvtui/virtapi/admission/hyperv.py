@@ -88,16 +88,23 @@ def validate_hyperv(spec: Spec, field: Path) -> list[Cause]:
         if _enabled(hyperv, need.feature) and not _enabled(hyperv, need.requires):
             own, other = doubled.child(need.feature), doubled.child(need.requires)
             found.append(invalid(f"'{own}' requires '{other}', which was disabled.", own))
-    if features.hyperv_passthrough is not None and features.hyperv_passthrough.enabled:
-        others = [name for name in hyperv.__struct_fields__ if _enabled(hyperv, name)]
-        if others:
-            found.append(invalid("hyperv and hypervPassthrough features cannot be used at the same time", field))
-    if hyperv.evmcs is None or hyperv.evmcs.enabled is False:
-        return found
-    cpu_features = spec.domain.cpu.features if spec.domain.cpu else []
-    if not cpu_features:
+    if hyperv.evmcs is not None and hyperv.evmcs.enabled is not False:
+        found += _nested(spec.domain.cpu or CPU())
+    if features.hyperv_passthrough is not None:
+        message = (
+            "Cannot explicitly set hyperV features if HypervPassthrough is being used. "
+            "Please use either HyperV or HypervPassthrough."
+        )
+        found.append(invalid(message, field))
+    return found
+
+
+def _nested(cpu: CPU) -> list[Cause]:
+    """What evmcs asks of the guest's CPU."""
+    found = []
+    if not cpu.features:
         found.append(required(f"{VMX} cpu feature is required when evmcs is set", "spec.domain.cpu.features"))
-    for position, feature in enumerate(cpu_features):
+    for position, feature in enumerate(cpu.features):
         if feature.name == VMX and feature.policy != "require":
             found.append(
                 invalid(

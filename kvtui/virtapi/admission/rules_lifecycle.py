@@ -55,7 +55,7 @@ def mutate_clone(call: Call, view: ClusterView) -> tuple[dict[str, Any], list[st
 
 
 def validate_clone(call: Call, view: ClusterView) -> list[str]:
-    if not cluster_config(view).gate("Snapshot"):
+    if call.creates and not cluster_config(view).gate("Snapshot"):
         raise bad_request("snapshot feature gate is not enabled")
     refuse(clone.validate(call.new(VirtualMachineClone)))
     return []
@@ -71,7 +71,7 @@ def validate_export(call: Call, view: ClusterView) -> list[str]:
 
 
 def validate_backup(call: Call, view: ClusterView) -> list[str]:
-    if not cluster_config(view).gate("IncrementalBackup"):
+    if call.creates and not cluster_config(view).gate("IncrementalBackup"):
         raise bad_request("IncrementalBackup feature gate not enabled")
     new = call.new(VirtualMachineBackup)
     if call.creates:

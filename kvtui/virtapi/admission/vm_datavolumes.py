@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvtui.virtapi.admission.causes import Path, invalid, required
+from kvtui.virtapi.admission.same import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def _source(disk: DataVolumeSpec, own: Path) -> Iterator[Cause]:
         if disk.source is not None or disk.source_ref is not None:
             yield invalid(EXTERNAL_CLASH, own.child("source"))
         return
-    if (disk.source is None) == (disk.source_ref is None):
+    if disk.source is None and disk.source_ref is None:
         yield invalid(NO_SOURCE, own.child("source", "sourceRef"))
     if disk.source is not None:
         sources = sum(getattr(disk.source, name) is not None for name in disk.source.__struct_fields__)
@@ -70,11 +71,14 @@ def _source(disk: DataVolumeSpec, own: Path) -> Iterator[Cause]:
             yield invalid("Multiple dataVolume sources", own.child("source"))
 
 
-def validate_namespaces(vm: VirtualMachine, namespace: str) -> list[Cause]:
-    """A VM's disks live where it lives."""
+def validate_namespaces(vm: VirtualMachine, old: VirtualMachine | None, namespace: str) -> list[Cause]:
+    """A VM's disks live where it lives; templates that were there before are not looked at again."""
+    if old is not None and same(old.spec.data_volume_templates, vm.spec.data_volume_templates):
+        return []
+    found = []
     for position, template in enumerate(vm.spec.data_volume_templates):
         other = template.metadata.namespace if template.metadata is not None else ""
         if other and other != namespace:
             message = f"Embedded DataVolume namespace {other} differs from VM namespace {namespace}"
-            return [invalid(message, f"spec.dataVolumeTemplates[{position}]")]
-    return []
+            found.append(invalid(message, f"spec.dataVolumeTemplates[{position}]"))
+    return found

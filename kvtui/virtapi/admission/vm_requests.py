@@ -30,6 +30,8 @@ def validate_requests(vm: VirtualMachine, namespace: str, view: ClusterView, con
     if not requests:
         return []
     vmi = view.find(VirtualMachineInstance, namespace, vm.metadata.name) if vm.status.ready else None
+    if vmi is not None and vmi.metadata.deletion_timestamp is not None:
+        vmi = None
     template, running = vm.spec.template.spec, vmi.spec if vmi is not None else None
     added: set[str] = set()
     removed: set[str] = set()

@@ -55,7 +55,7 @@ def validate_vm(
             return found
     return (
         validate_vm_spec(copy.spec, Path("spec"), config, by_component=by_component)
-        or validate_namespaces(vm, namespace)
+        or validate_namespaces(vm, old, namespace)
         or validate_locks(vm, old)
         or validate_requests(vm, namespace, view, config)
     )
@@ -101,7 +101,9 @@ def _validate_live_update(spec: VirtualMachineInstanceSpec, field: Path, config:
         return []
     found = validate_sockets(spec.domain.cpu, field.child("domain", "cpu"))
     if spec.domain.memory is not None and spec.domain.memory.max_guest is not None:
-        found += hotplug_memory.obstacles(spec.domain, spec.architecture or "", field.child("domain"))
+        problem = hotplug_memory.obstacle(spec.domain, spec.architecture or "")
+        if problem:
+            found.append(invalid(problem, field.child("domain", "memory", "guest")))
     return found
 
 

@@ -132,12 +132,12 @@ def validate_video(spec: Spec, field: Path) -> list[Cause]:
     ]
 
 
-def validate_panic_devices(spec: Spec, field: Path) -> list[Cause]:
-    own = field.child("domain", "devices", "panicDevices")
+def validate_panic_devices(spec: Spec, field: Path, config: ClusterConfig) -> list[Cause]:
+    own, found = field.child("domain", "devices", "panicDevices"), []
     devices = spec.domain.devices.panic_devices
-    if devices and spec.architecture == "s390x":
-        return [invalid("custom panic devices are not supported on s390x architecture", own)]
-    return [
+    if devices and (spec.architecture or config.default_architecture) == "s390x":
+        found.append(invalid("custom panic devices are not supported on s390x architecture", own))
+    return found + [
         invalid(f"invalid PanicDeviceModel({device.model})", own.item(position).child("model"))
         for position, device in enumerate(devices)
         if device.model is not None and device.model not in PANIC_MODELS

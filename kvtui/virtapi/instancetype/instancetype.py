@@ -5,6 +5,8 @@ Source: life-cycle facts 8.1; kubevirt pkg/instancetype/apply.
 
 from __future__ import annotations
 
+import struct
+
 from kvtui.api.kubevirt.domain import CPU, Memory, ResourceRequirements
 from kvtui.api.kubevirt.instancetype import VirtualMachineInstancetypeSpec, VirtualMachinePreferenceSpec
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceTemplateSpec
@@ -138,6 +140,13 @@ def _resources(resources: ResourceRequirements | None, instancetype: Spec) -> Re
     percent = instancetype.memory.overcommit_percent
     if not percent:
         return resources
-    requested = binary(amounts.value(instancetype.memory.guest) * (100 - percent) // 100)
+    share = _single(1 - _single(percent / 100))
+    requested = int(_single(_single(amounts.value(instancetype.memory.guest)) * share))
     resources = resources or ResourceRequirements()
-    return evolve(resources, requests={**resources.requests, "memory": requested})
+    return evolve(resources, requests={**resources.requests, "memory": binary(requested)})
+
+
+def _single(number: float) -> float:
+    """The number as 32 bits hold it, in which upstream computes the share."""
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    return rounded
