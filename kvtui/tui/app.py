@@ -15,6 +15,7 @@ from kvtui.tui.model.session import Session
 from kvtui.tui.screens.console import ConsoleScreen
 from kvtui.tui.screens.main import MainScreen
 from kvtui.tui.theme import Theme, to_textual
+from kvtui.tui.wire import QuietDriver, forget
 
 
 class Uncoloured(LineFilter):
@@ -46,7 +47,7 @@ class KvtuiApp(App[str], inherit_bindings=False):
         self._defaults = dict(to_textual(next(iter(themes.values()))).variables)
         self._looks = {name: theme.look for name, theme in themes.items()}
         self._uncoloured = Uncoloured()
-        super().__init__()
+        super().__init__(driver_class=QuietDriver)
         self.session = session
         self._first = first
         self._follow = follow
@@ -69,6 +70,8 @@ class KvtuiApp(App[str], inherit_bindings=False):
 
     async def on_event(self, event: events.Event) -> None:
         """A captured console sees keys and pastes before any binding of ours or of the framework."""
+        if isinstance(event, events.Resize):
+            forget(self)
         screen = self.screen if self.screen_stack else None
         if isinstance(screen, ConsoleScreen) and not event.is_forwarded and screen.wants_all_keys:
             if isinstance(event, events.Key):

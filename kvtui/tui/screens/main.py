@@ -23,6 +23,7 @@ from kvtui.tui.screens.main_acts import Acts
 from kvtui.tui.screens.picker import Option, Picker
 from kvtui.tui.widgets.object_list import ObjectList
 from kvtui.tui.widgets.prompt import PromptLine
+from kvtui.tui.wire import forget
 
 
 class MainScreen(Acts):
@@ -145,6 +146,7 @@ class MainScreen(Acts):
         self.say("Asked the server again.")
 
     def do_redraw(self) -> None:
+        forget(self.app)
         self.refresh(layout=True)
         self.app.refresh()
 
