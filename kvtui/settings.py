@@ -132,6 +132,10 @@ class NodeSettings:
     """Bytes of containerDisk images that are kept although no VM uses them."""
 
 
+DISK_RESERVE = 64 * 2**20
+"""Bytes that the API server leaves free; below it nothing new is taken."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerSettings:
     """The embedded API server."""
@@ -160,7 +164,7 @@ class ApiServerSettings:
     """Of superseded versions per resource, at most."""
     max_database: int = 8 * 2**30
     """The file does not grow beyond this."""
-    min_free_disk: int = 64 * 2**20
+    min_free_disk: int = DISK_RESERVE
     """New objects are refused when the disk has less room."""
     event_ttl: float = 3600.0
     """Events older than this are removed."""

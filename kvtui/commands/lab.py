@@ -51,6 +51,7 @@ def _start(engine: EngineDirectory, nodes: int | None, port: int | None) -> None
     from kvtui.lab.nodes import raise_nodes, read_lab, remove_nodes
 
     lifecycle.stop_supervisor(engine)
+    lifecycle.check_room(engine)
     before = read_lab(engine.data)
     count = nodes if nodes is not None else len(before.nodes) if before is not None else 2
     chosen = lifecycle.choose_port(engine, port, (_LOOPBACK,))

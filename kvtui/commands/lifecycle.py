@@ -26,6 +26,7 @@ from kvtui.commands.engine import (
 )
 from kvtui.commands.processes import daemonize, end, read_lines
 from kvtui.errors import Unreachable, Unsupported, Usage
+from kvtui.settings import DISK_RESERVE
 
 _START_TIMEOUT = 240.0
 _STOP_GRACE = 60.0
@@ -52,6 +53,20 @@ def running_as(engine: EngineDirectory, kind: EngineKind) -> EngineRecord | None
     if record is not None and record.kind is not kind:
         raise Usage(f"{engine.data} holds a {record.kind} engine", hint=f"use `kvtui {record.kind}`, or another --data")
     return record if record is not None and record.running and record.ready else None
+
+
+def check_room(engine: EngineDirectory) -> None:
+    """Raises Unsupported when the disk is too full for a new engine; tells when it is for one that exists.
+
+    Below the reserve the API server refuses new objects, a Node among them.
+    """
+    free = shutil.disk_usage(engine.data).free
+    if free >= DISK_RESERVE:
+        return
+    few = f"{engine.data} has {free // 2**20} MiB of room, and an engine keeps {DISK_RESERVE // 2**20} MiB free"
+    if not engine.apiserver.exists():
+        raise Unsupported(few, hint="make room there, or choose another place with --data")
+    say(f"{few}: nothing new is taken until there is room")
 
 
 def choose_port(engine: EngineDirectory, wanted: int | None, addresses: tuple[str, ...]) -> int:

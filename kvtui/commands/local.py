@@ -56,6 +56,7 @@ def _prepare(engine: EngineDirectory, port: int | None) -> EngineRecord:
     from kvtui.commands.host_libvirt import ensure_libvirtd
 
     lifecycle.stop_supervisor(engine)
+    lifecycle.check_room(engine)
     ensure_libvirtd(say=say)
     chosen = lifecycle.choose_port(engine, port, (_LOOPBACK,))
     pods, bridge = lifecycle.local_pod_network(engine)
