@@ -67,6 +67,9 @@ def _wire_sockets(domain: Element, placement: Placement) -> None:
 def _confine(domain: Element, placement: Placement) -> None:
     if placement.partition:
         replace(domain, group("resource", [element("partition", placement.partition)]))
+    if placement.user:
+        label = element("label", placement.user)
+        replace(domain, element("seclabel", label, type="static", model="dac", relabel="yes"))
     if placement.unconfined:
         replace(domain, element("seclabel", type="none"))
     if placement.emulator:

@@ -82,5 +82,7 @@ class Placement:
     """QEMU binary; empty lets libvirt choose."""
     partition: str = ""
     """cgroup partition such as /machine/kvtui; empty leaves libvirt's."""
+    user: str = ""
+    """User and group of this domain's QEMU as libvirt's DAC model writes them; empty leaves the daemon's."""
     unconfined: bool = False
     """No security label: the node's libvirt runs without a security driver."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -37,18 +38,18 @@ log_outputs = "2:stderr"
 
 
 def qemu_conf() -> str:
-    """QEMU appends to console logs itself, so that they do not depend on a log daemon that may die."""
+    """The distribution's settings, so that QEMU runs as its unprivileged user, but for what nodes would trip over.
+
+    QEMU appends to console logs itself, so that they do not depend on a log daemon that may die. Control groups are
+    the machine's, and domains of several nodes would meet in the same ones. A file that two daemons know has no owner
+    to remember.
+    """
     return """\
 stdio_handler = "file"
 security_driver = "none"
-namespaces = []
 cgroup_controllers = []
-user = "root"
-group = "root"
-dynamic_ownership = 0
+seccomp_sandbox = 1
 remember_owner = 0
-swtpm_user = "root"
-swtpm_group = "root"
 """
 
 
@@ -57,6 +58,23 @@ def write_configuration(node: NodePlan) -> None:
     place = node.directory / "etc-libvirt"
     (place / "libvirtd.conf").write_text(libvirtd_conf(node))
     (place / "qemu.conf").write_text(qemu_conf())
+    # libvirt runs swtpm as a user of its own, who keeps his authority and his logs here.
+    swtpm = _user("tss")
+    if swtpm is not None:
+        logs = node.directory / "log-swtpm/libvirt/qemu"
+        logs.mkdir(parents=True, exist_ok=True)
+        for path, mode in ((node.directory / "swtpm-localca", 0o750), (logs, 0o730)):
+            os.chown(path, swtpm.pw_uid, swtpm.pw_gid)
+            path.chmod(mode)
+        for path in (logs.parent, logs.parent.parent):
+            path.chmod(0o711)
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
 
 
 def warm_capabilities(cache: Path) -> Path:

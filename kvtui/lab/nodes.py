@@ -157,6 +157,8 @@ def _make(lab: LabPlan, warm: Path, *, say: Callable[[str], None]) -> None:
 def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, *, mtu: int) -> None:
     for name in PRIVATE:
         (node.directory / name).mkdir(parents=True, exist_ok=True)
+        # QEMU's user passes through some of them, whatever the umask here.
+        (node.directory / name).chmod(0o755)
     (node.directory / "hosts").write_text(hosts_text(lab))
     write_configuration(node)
     copy_capabilities(warm, node)

@@ -204,6 +204,7 @@ PRIVATE = {
     "cache-libvirt": "/var/cache/libvirt",
     "log-libvirt": "/var/log/libvirt",
     "swtpm-localca": "/var/lib/swtpm-localca",
+    "log-swtpm": "/var/log/swtpm",
     "cni": "/var/lib/cni",
 }
 """Directory of the node -> where its processes see it."""

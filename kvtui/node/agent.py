@@ -31,8 +31,10 @@ from kvtui.node.console import Consoles
 from kvtui.node.domains import Domains
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import ConnectionChanged, DomainId, Event, Hypervisor, HypervisorRefused, NodeFacts
+from kvtui.node.identity import QemuUser, user_of
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
+from kvtui.node.limits import Limits
 from kvtui.node.migration.peers import Peers
 from kvtui.node.migration.room import MigrationRoom
 from kvtui.node.migration.source import Source
@@ -48,7 +50,7 @@ from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.volumes.images import ImageCache, ImagePuller
 from kvtui.node.volumes.released import ReleasedVolumes
-from kvtui.node.volumes.room import QemuUser, Volumes
+from kvtui.node.volumes.room import Volumes
 from kvtui.node.workers import Workers
 from kvtui.settings import NodeSettings
 
@@ -124,7 +126,7 @@ class Agent:
             recorder=self.recorder,
             clock=clock,
             client_tls=client_tls,
-            qemu_uid=lambda: self._qemu_user().uid,
+            qemu_uid=lambda uid: self._qemu_user(uid).uid,
             look=self.look,
         )
         target = Target(
@@ -165,6 +167,7 @@ class Agent:
             traits=self.traits,
             plugging=devices,
             probes=self._probes,
+            limits=Limits(hypervisor, self.caches.pod, lambda: self.traits().kvm),
             migrations=self._migrations,
             forget=self._forget,
         )
@@ -236,8 +239,12 @@ class Agent:
         assert self._traits is not None
         return self._traits
 
-    def _qemu_user(self) -> QemuUser:
-        return self.traits().host.user
+    def _qemu_user(self, uid: str) -> QemuUser:
+        """Whom the QEMU of the VMI with this UID runs as."""
+        node, record = self.traits(), self.records.get(uid)
+        if record is None or not record.own_user:
+            return node.host.user
+        return user_of(uid, node.host.user, group=os.stat("/dev/kvm").st_gid if node.kvm else None)
 
     def _configuration(self) -> KubeVirtConfiguration | None:
         found = next(iter(self._cluster.all()), None)
@@ -339,7 +346,9 @@ class Agent:
                 host = capabilities.host(observe.parse(await self._hypervisor.capabilities()))
                 self._foreign = await self._hypervisor.foreign_memory()
                 guests = await self._guests(host)
-                self._traits = await asyncio.to_thread(build.traits, self._engine, host, guests, kvm=self._settings.kvm)
+                self._traits = await asyncio.to_thread(
+                    build.traits, self._engine, host, guests, kvm=self._settings.kvm, state=self._layout.vms
+                )
                 self._known.set()
                 self.registration.poke()
             except KvtuiError as error:

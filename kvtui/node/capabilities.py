@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from kvtui.node.volumes.room import QemuUser
+from kvtui.node.identity import QemuUser
 
 OBSOLETE = frozenset(
     name + suffix

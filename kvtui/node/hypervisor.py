@@ -257,6 +257,18 @@ class MigrateRequest:
     parallel_connections: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one domain may use of its node; zeros leave libvirt's own."""
+
+    cpu_shares: int = 0
+    """Weight against others where CPUs are short; 1024 is one CPU."""
+    cpu_limit: int = 0
+    """Thousandths of a CPU, for the whole domain."""
+    memory_limit: int = 0
+    """Bytes of QEMU with everything in it."""
+
+
 class LifecycleKind(enum.StrEnum):
     """virDomainEventType."""
 
@@ -432,6 +444,9 @@ class Hypervisor(Protocol):
 
     async def set_memory(self, domain: DomainId, size: int) -> None:
         """Balloon target in bytes."""
+
+    async def limit(self, domain: DomainId, share: Share) -> None:
+        """Limits a running domain by control groups. Raises HypervisorRefused where the host has none for it."""
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None: ...
 

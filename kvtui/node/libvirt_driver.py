@@ -35,6 +35,7 @@ from kvtui.node.hypervisor import (
     OwnedDomain,
     Owner,
     Screenshot,
+    Share,
     ShutdownMode,
     Unsubscribe,
     XmlKind,
@@ -379,6 +380,17 @@ class LibvirtHypervisor:
 
     async def set_memory(self, domain: DomainId, size: int) -> None:
         await self._with(domain, lambda d: d.setMemory(size // 1024), Lane.MODIFY)
+
+    async def limit(self, domain: DomainId, share: Share) -> None:
+        scheduler, memory = libvirt_flags.share_params(share)
+
+        def apply(handle: Any) -> None:
+            if scheduler:
+                handle.setSchedulerParametersFlags(scheduler, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            if memory:
+                handle.setMemoryParameters(memory, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        await self._with(domain, apply, Lane.MODIFY)
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
         params, flags = libvirt_flags.migrate_params(request)

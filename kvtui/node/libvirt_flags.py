@@ -5,11 +5,16 @@ Source: https://libvirt.org/html/libvirt-libvirt-domain.html
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
-from kvtui.node.hypervisor import Affect, MigrateRequest, ShutdownMode, XmlKind
+from kvtui.node.hypervisor import Affect, MigrateRequest, Share, ShutdownMode, XmlKind
+
+UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
+PERIOD = 100_000
+"""Microseconds in which a domain may use its quota."""
 
 XML = {
     XmlKind.LIVE: 0,
@@ -53,6 +58,23 @@ def migrate_params(request: MigrateRequest) -> tuple[dict[str, Any], int]:
         libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: request.parallel_connections,
     }
     return {name: value for name, value in params.items() if value}, flags
+
+
+def share_params(share: Share, *, unified: bool | None = None) -> tuple[dict[str, int], dict[str, int]]:
+    """Scheduler and memory parameters. `unified` is for control groups v2, by default as this machine has them.
+
+    There a weight takes the place of shares; the formula is Kubernetes' own.
+    """
+    scheduler: dict[str, int] = {}
+    if share.cpu_shares:
+        unified = UNIFIED.exists() if unified is None else unified
+        weight = 1 + (share.cpu_shares - 2) * 9999 // 262142
+        scheduler[libvirt.VIR_DOMAIN_SCHEDULER_CPU_SHARES] = weight if unified else share.cpu_shares
+    if share.cpu_limit:
+        scheduler[libvirt.VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD] = PERIOD
+        scheduler[libvirt.VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA] = max(1000, share.cpu_limit * PERIOD // 1000)
+    memory = {libvirt.VIR_DOMAIN_MEMORY_HARD_LIMIT: share.memory_limit // 1024} if share.memory_limit else {}
+    return scheduler, memory
 
 
 def affected(affect: Affect) -> int:

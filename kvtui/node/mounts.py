@@ -26,6 +26,9 @@ async def ensure(layout: Layout) -> None:
         await asyncio.to_thread(_directory, point, 0o711)
         if not await asyncio.to_thread(_same, point, source):
             await run("mount", "--bind", str(source), str(point))
+            if source == layout.images:
+                # What VMs have in common none of them may change, nor may libvirt give it to one.
+                await run("mount", "-o", "remount,bind,ro", str(point))
 
 
 async def remove(layout: Layout) -> None:

@@ -15,6 +15,7 @@ from kvtui.node.build import NodeTraits
 from kvtui.node.console import Closed, Consoles
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
+from kvtui.node.limits import Limits
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, parse, read
 from kvtui.node.probes import Probes
@@ -60,6 +61,7 @@ class Reporter:
         traits: Callable[[], NodeTraits],
         plugging: Plugging | None = None,
         probes: Probes,
+        limits: Limits,
         migrations: Migrations,
         forget: Callable[[Record], Awaitable[None]],
     ) -> None:
@@ -72,6 +74,7 @@ class Reporter:
         self._traits = traits
         self._plugging = plugging
         self._probes = probes
+        self._limits = limits
         self._migrations = migrations
         self._forget = forget
 
@@ -84,6 +87,7 @@ class Reporter:
         self._probes.watch(
             record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
         )
+        await self._limits.sync(record)
         if self._plugging is not None:
             await self._plugging.sync(vmi, record, live)
 
@@ -132,5 +136,6 @@ class Reporter:
         await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
         self._agents.forget(record.uid)
         self._probes.forget(record.uid)
+        self._limits.forget(record.uid)
         await self._migrations.close(record.uid)
         await self._forget(record)

@@ -26,6 +26,8 @@ async def run_agent(
     settings: NodeSettings, endpoint: Endpoint, *, network: NetworkSettings | None = None, registries_conf: str = ""
 ) -> None:
     """Until cancelled. Needs settings.data, node, address and the three certificate files."""
+    # QEMU's users read some of what is made here; what they must not, is made with a mode that says so.
+    os.umask(0o022)
     data = Path(settings.data)
     places = layout.layout_of(data, settings.node, privileged=os.geteuid() == 0)
     if settings.run_directory:

@@ -13,7 +13,7 @@ from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
 from kvtui.domainxml.ports import has_ports, settle
 from kvtui.errors import Transient
-from kvtui.node import observe
+from kvtui.node import identity, observe
 from kvtui.node.build import Builder
 from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, HypervisorRefused, XmlKind
 from kvtui.node.network.sandbox import Networks
@@ -57,9 +57,14 @@ class Starter:
             vmi, record.images, lambda reason, message: self._recorder.normal(vmi, reason, message)
         )
 
+    async def identify(self, vmi: VirtualMachineInstance, record: Record) -> Record:
+        """Settles whom the domain runs as, before any of its files are made."""
+        return await self._records.change(record, own_user=self._builder.own_users and not identity.shares(vmi))
+
     async def start(self, vmi: VirtualMachineInstance, record: Record) -> Record:
         """Defines and starts the domain of a VMI. Any error leaves a record from which the next try goes on."""
         began = asyncio.get_running_loop().time()
+        record = await self.identify(vmi, record)
         prepared = await self.prepare(vmi, record)
         domain = await self._builder.domain(vmi, prepared, self._networks.get(record.pod_uid))
         uuid = DomainId(domain.findtext("uuid", ""))

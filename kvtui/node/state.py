@@ -75,6 +75,8 @@ class Record(Wire, frozen=True):
     """Our own hand ended the guest when its grace was over."""
     persistent_state: bool = False
     """NVRAM or TPM state outlives the domain."""
+    own_user: bool = False
+    """Its QEMU runs as a user of its own; see `identity`."""
     acpi: bool = True
     failed: bool = False
     """How the end was reported."""

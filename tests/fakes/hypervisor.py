@@ -40,6 +40,7 @@ from kvtui.node.hypervisor import (
     OwnedDomain,
     Reason,
     Screenshot,
+    Share,
     ShutdownMode,
     Unsubscribe,
     XmlKind,
@@ -66,6 +67,7 @@ DOMAIN_CAPABILITIES = """
 
 
 _DOWN = DomainStatus(DomainState.SHUTOFF)
+_ALL = Share()
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class FakeDomain:
     agent: dict[str, str] | None = None
     """Answers of the guest agent by command; None when there is none."""
     errors: list[DiskError] = field(default_factory=list)
+    share: Share = _ALL
 
 
 class FakeHypervisor:
@@ -333,6 +336,10 @@ class FakeHypervisor:
         current = fake.live.find("currentMemory")
         current = ET.SubElement(fake.live, "currentMemory") if current is None else current
         current.text = str(size // 1024)
+
+    async def limit(self, domain: DomainId, share: Share) -> None:
+        self._check("limit")
+        self._active(domain).share = share
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
         self._check("migrate")

@@ -74,7 +74,7 @@ class Source:
         recorder: EventRecorder,
         clock: Callable[[], datetime],
         client_tls: ssl.SSLContext,
-        qemu_uid: Callable[[], int],
+        qemu_uid: Callable[[str], int],
         look: Callable[[str], None],
     ) -> None:
         self._node = node
@@ -191,7 +191,7 @@ class Source:
             state.target_node_address or "",
             state.target_direct_migration_node_ports,
             self._tls,
-            self._qemu_uid(),
+            self._qemu_uid(record.uid),
         )
         options = state.migration_configuration
         limit = quantity.value(options.bandwidth_per_migration or 0) if options else 0

@@ -99,6 +99,7 @@ class Target:
         return Result(requeue_after=LOOK) if state.start_timestamp else None
 
     async def _prepare(self, vmi: VirtualMachineInstance, record: Record) -> None:
+        record = await self._starter.identify(vmi, record)
         prepared = await self._starter.prepare(vmi, record)
         domain = await self._builder.domain(vmi, prepared, self._networks.get(record.pod_uid))
         uuid = DomainId(domain.findtext("uuid", ""))
@@ -142,7 +143,9 @@ class Target:
         if record.uid not in self._proxies or network is None:
             raise NotFound("no migration is prepared")
         nics = [TargetNic(name=n.name, bridge=n.bridge, tap=n.tap, mtu=n.mtu) for n in network.nics]
-        return TargetFacts(run=str(self._layout.run), nics=nics, libvirt="qemu:///system")
+        user = self._volumes.user(record.uid)
+        label = user.label if user.own else ""
+        return TargetFacts(run=str(self._layout.run), nics=nics, libvirt="qemu:///system", user=label)
 
     async def _arrive(
         self,

@@ -8,7 +8,7 @@ Source: https://libvirt.org/html/libvirt-libvirt-domain.html#VIR_MIGRATE_PARAM_D
 from __future__ import annotations
 
 from collections.abc import Mapping
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.api.wire import Wire
@@ -32,6 +32,8 @@ class TargetFacts(Wire, frozen=True):
     nics: list[TargetNic] = []
     libvirt: str = ""
     """URI of the target's libvirt, such as qemu:///system."""
+    user: str = ""
+    """Whom the guest's QEMU runs as there, as libvirt's DAC model writes it; empty for libvirt's own choice."""
 
 
 def for_target(domain: Element, facts: TargetFacts, run: str) -> None:
@@ -47,8 +49,23 @@ def for_target(domain: Element, facts: TargetFacts, run: str) -> None:
             target.set("dev", nic.tap)
         if mtu is not None and nic.mtu:
             mtu.set("size", str(nic.mtu))
+    _run_as(domain, facts.user)
     if facts.run and facts.run != run:
         _move_paths(domain, f"{run}/", f"{facts.run}/")
+
+
+def _run_as(domain: Element, user: str) -> None:
+    label = domain.find("seclabel[@model='dac']")
+    if not user:
+        if label is not None:
+            domain.remove(label)
+        return
+    if label is None:
+        label = SubElement(domain, "seclabel", model="dac")
+    label.attrib |= {"type": "static", "relabel": "yes"}
+    for old in list(label):
+        label.remove(old)
+    SubElement(label, "label").text = user
 
 
 def _move_paths(node: Element, old: str, new: str) -> None:

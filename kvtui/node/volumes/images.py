@@ -122,6 +122,7 @@ class ImageCache:
         staging = target.with_name(f".{target.name}.new")
         await asyncio.to_thread(shutil.rmtree, staging, True)
         staging.mkdir(mode=0o755, parents=True)
+        staging.chmod(0o755)
         try:
             files = await self._puller.files(image, digest, wanted, staging, credentials)
             if disk and not wanted.paths:

@@ -16,6 +16,8 @@ from kvtui.api import quantity
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
 from kvtui.client.rest import Client
 from kvtui.errors import InvalidObject, NotFound
+from kvtui.node import identity
+from kvtui.node.identity import QemuUser
 from kvtui.node.layout import DomainPaths, Layout, VmDirectory
 from kvtui.node.volumes import claims, cloudinit, configfiles, iso, qemuimg
 from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
@@ -23,14 +25,6 @@ from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
 MIB = 2**20
 KERNEL = "kernel boot"
 """Key of the kernel-boot image among the images of a VMI."""
-
-
-@dataclass(frozen=True, slots=True)
-class QemuUser:
-    """Whom QEMU runs as."""
-
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +36,8 @@ class Prepared:
     formats: Mapping[str, str]
     """Image format by containerDisk volume."""
     claims: Mapping[str, claims.Claim] = field(default_factory=dict)
+    user: QemuUser | None = None
+    """The VM's own user; None where QEMU runs as libvirt says."""
 
 
 Note = Callable[[str, str], None]
@@ -51,11 +47,12 @@ Note = Callable[[str, str], None]
 class Volumes:
     """Makes and finds the files of VMIs. All methods may be called again."""
 
-    def __init__(self, client: Client, layout: Layout, cache: ImageCache, user: Callable[[], QemuUser]) -> None:
+    def __init__(self, client: Client, layout: Layout, cache: ImageCache, user: Callable[[str], QemuUser]) -> None:
+        """`user` tells whom the QEMU of the VMI with that UID runs as."""
         self._client = client
         self._layout = layout
         self._cache = cache
-        self._user = user
+        self.user = user
 
     # Images
 
@@ -105,18 +102,21 @@ class Volumes:
 
     def make_directory(self, uid: str) -> VmDirectory:
         """The state directory with the rights that QEMU needs: to pass, and to make sockets in one place."""
-        directory, user = self._layout.vm(uid), self._user()
-        for path, mode in (
-            (directory.own, 0o710),
-            (directory.disks, 0o710),
-            (directory.console, 0o710),
-            (directory.own / "nvram", 0o770),
-            (directory.sockets, 0o770),
+        directory, user = self._layout.vm(uid), self.user(uid)
+        for path, rights in (
+            (directory.own, 0o1),
+            (directory.disks, 0o1),
+            (directory.console, 0o1),
+            (directory.own / "nvram", 0o7),
+            (directory.sockets, 0o7),
         ):
-            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if user.own:
+                identity.admit(path, user.uid, rights)
+                continue
             if os.geteuid() == 0:
                 os.chown(path, 0, user.gid)
-            path.chmod(mode)
+            path.chmod(0o700 | rights << 3)
         return directory
 
     async def prepare(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str], note: Note) -> Prepared:
@@ -141,7 +141,9 @@ class Volumes:
         )
         formats = {name: image.format for name, image in images.items()}
         await self._own_disks(vmi, paths, formats)
-        return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found)
+        user = self.user(vmi.metadata.uid)
+        own = user if user.own else None
+        return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found, own)
 
     async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, name: str, note: Note) -> claims.Claim:
         claim = await claims.resolve(self._client, self._layout, vmi.metadata.namespace, name)
