@@ -30,6 +30,8 @@ SYNC, ASYNC, FORM, FORM_ASYNC, ARCHIVE = "upload", "upload-async", "upload-form"
 VERBS = (SYNC, ASYNC, FORM, FORM_ASYNC, ARCHIVE)
 FIELD = "file"
 """Of a form."""
+PATIENCE = 1.0
+"""Seconds for which another body waits: a client that tries again may be quicker than the end of its first try."""
 LINGER = 5.0
 """Seconds for the last answer to reach its client."""
 
@@ -73,6 +75,7 @@ class Receiver:
         self._target = target
         self._report = report
         self._state = _State.WAITING
+        self._free = asyncio.Condition()
         self._rest: asyncio.Task[None] | None = None
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -85,12 +88,14 @@ class Receiver:
         verb = request.match_info["verb"]
         if verb not in VERBS:
             return web.Response(status=404)
-        match self._state:
-            case _State.DONE:
-                return web.Response(status=409, text="the upload is already done")
-            case _State.BUSY:
-                return web.Response(status=503, text="another upload is in progress")
-        self._state = _State.BUSY
+        try:
+            async with asyncio.timeout(PATIENCE), self._free:
+                await self._free.wait_for(lambda: self._state is not _State.BUSY)
+                if self._state is _State.DONE:
+                    return web.Response(status=409, text="the upload is already done")
+                self._state = _State.BUSY
+        except TimeoutError:
+            return web.Response(status=503, text="another upload is in progress")
         try:
             return await self._taken(request, verb)
         except TooSmall as error:
@@ -102,6 +107,8 @@ class Receiver:
             if self._state is _State.BUSY:
                 await asyncio.to_thread(self._target.clean)
                 self._state = _State.WAITING
+            async with self._free:
+                self._free.notify_all()
 
     async def _taken(self, request: web.Request, verb: str) -> web.StreamResponse:
         body, length = await _body(request, verb)

@@ -40,9 +40,14 @@ def subresources(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivate
     return Subresources(Context(client, Agents(client, tls)), upload_key)
 
 
+def agents(client: Client, tls: ssl.SSLContext) -> Agents:
+    """The way to agents; `tls` as from `agent_tls`."""
+    return Agents(client, tls)
+
+
 def upload_proxy(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> UploadProxy:
     """The same client, TLS and key as for `subresources`."""
-    return UploadProxy(client, Agents(client, tls), upload_key.public_key())
+    return UploadProxy(client, agents(client, tls), upload_key.public_key())
 
 
 def as_component(endpoint: Endpoint, namespace: str = "kubevirt") -> Endpoint:

@@ -42,6 +42,9 @@ class FakeAgent:
     """Bytes that a forwarded port sends without being asked."""
     sent: int = 0
     """Bytes of the flood that went out so far."""
+    uploads: list[tuple[str, bytes]] = field(default_factory=list)
+    """Path behind /uploads/ and body."""
+    takes_uploads: bool = True
 
     async def say(self, text: bytes) -> None:
         async with self.changed:
@@ -70,6 +73,8 @@ class FakeAgent:
         app.router.add_get(f"{PREFIX}/usbredir", self._echo)
         app.router.add_get(f"{PREFIX}/portforward/{{port}}/{{protocol}}", self._echo)
         app.router.add_route("*", PREFIX + "/{verb:.+}", self._verb)
+        app.router.add_get("/v1/namespaces/{namespace}/uploads/{pod}", self._door)
+        app.router.add_post("/v1/namespaces/{namespace}/uploads/{rest:.+}", self._upload)
         return app
 
     def _refusal(self, verb: str) -> web.Response | None:
@@ -78,6 +83,17 @@ class FakeAgent:
         if verb in self.refuse:
             return _status(*self.refuse[verb])
         return None
+
+    async def _door(self, request: web.Request) -> web.StreamResponse:
+        return web.Response() if self.takes_uploads else _status(503, "no upload is waited for")
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        refusal = self._refusal("upload")
+        if refusal is not None:
+            return refusal
+        self.uploads.append((request.match_info["rest"], b"".join([c async for c in request.content.iter_any()])))
+        await self._note()
+        return web.Response()
 
     async def _verb(self, request: web.Request) -> web.StreamResponse:
         verb = request.match_info["verb"]

@@ -187,7 +187,9 @@ class DataVolumeController:
                 if view.kind == "clone":
                     annotations[names.CLONE_OF] = "true"
         metadata = evolve(claim.metadata, annotations=annotations, labels=labels)
-        failed = running.reason not in ("", "Completed", "Pod is running", "Unschedulable") and running.status == "False"
+        failed = (
+            running.reason not in ("", "Completed", "Pod is running", "Unschedulable") and running.status == "False"
+        )
         if failed and claim.metadata.annotations.get(names.RUNNING_MESSAGE) != running.message:
             self.recorder.warning(
                 claim, "ErrUploadFailed" if view.kind == "upload" else "ErrImportFailed", running.message
