@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvtui.apiserver.kinds import bookkeeping, config, crds, namespaces, nodes, pods, rbac, services, storage
+from kvtui.apiserver.kinds import (
+    autoscaling,
+    bookkeeping,
+    config,
+    crds,
+    namespaces,
+    nodes,
+    pods,
+    rbac,
+    services,
+    storage,
+    workloads,
+)
 from kvtui.apiserver.resources import CREATE_ONLY, LazySchema, NameRule, ResourceInfo, ScalePaths, Subresource
 from kvtui.apiserver.schema import builtin as schema_table
 from kvtui.apiserver.strategy import Strategy
@@ -49,7 +61,9 @@ def _review(group_version: str, plural: str, kind: str, *, namespaced: bool = Fa
     return _info(group_version, plural, kind, namespaced=namespaced, verbs=CREATE_ONLY)
 
 
-def _workload(group_version: str, plural: str, kind: str, short: str = "", *, scale: bool = True) -> ResourceInfo:
+def _workload(
+    group_version: str, plural: str, kind: str, strategy: Strategy, *, short: str = "", scale: bool = True
+) -> ResourceInfo:
     return _info(
         group_version,
         plural,
@@ -59,6 +73,7 @@ def _workload(group_version: str, plural: str, kind: str, short: str = "", *, sc
         status=True,
         scale=_REPLICAS if scale else None,
         generation=True,
+        strategy=strategy,
     )
 
 
@@ -101,6 +116,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         namespaced=False,
         short_names=("no",),
         status=True,
+        status_on_create=True,
         subresources=(Subresource("proxy", ("create", "delete", "get", "patch", "update"), kind="NodeProxyOptions"),),
         strategy=nodes.Nodes(),
     ),
@@ -140,17 +156,8 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         generation=True,
         strategy=pods.Pods(),
     ),
-    _info("v1", "podtemplates", "PodTemplate"),
-    _info(
-        "v1",
-        "replicationcontrollers",
-        "ReplicationController",
-        short_names=("rc",),
-        categories=("all",),
-        status=True,
-        scale=_REPLICAS,
-        generation=True,
-    ),
+    _info("v1", "podtemplates", "PodTemplate", strategy=workloads.PodTemplates()),
+    _workload("v1", "replicationcontrollers", "ReplicationController", workloads.ReplicationControllers(), short="rc"),
     _info("v1", "resourcequotas", "ResourceQuota", short_names=("quota",), status=True),
     _info("v1", "secrets", "Secret", strategy=config.Secrets()),
     _info(
@@ -184,10 +191,10 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         status=True,
     ),
     _info("apps/v1", "controllerrevisions", "ControllerRevision", strategy=bookkeeping.ControllerRevisions()),
-    _workload("apps/v1", "daemonsets", "DaemonSet", "ds", scale=False),
-    _workload("apps/v1", "deployments", "Deployment", "deploy"),
-    _workload("apps/v1", "replicasets", "ReplicaSet", "rs"),
-    _workload("apps/v1", "statefulsets", "StatefulSet", "sts"),
+    _workload("apps/v1", "daemonsets", "DaemonSet", workloads.daemon_sets(), short="ds", scale=False),
+    _workload("apps/v1", "deployments", "Deployment", workloads.deployments(), short="deploy"),
+    _workload("apps/v1", "replicasets", "ReplicaSet", workloads.Workload(replicas=1), short="rs"),
+    _workload("apps/v1", "statefulsets", "StatefulSet", workloads.stateful_sets(), short="sts"),
     _info(
         "events.k8s.io/v1",
         "events",
@@ -213,9 +220,23 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         categories=("all",),
         status=True,
         generation=True,
+        strategy=autoscaling.Autoscalers(),
     ),
-    _workload("batch/v1", "cronjobs", "CronJob", "cj", scale=False),
-    _workload("batch/v1", "jobs", "Job", scale=False),
+    _info(
+        "autoscaling/v1",
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        short_names=("hpa",),
+        categories=("all",),
+        status=True,
+        generation=True,
+        stored="autoscaling/v2",
+        strategy=autoscaling.Autoscalers(),
+        convert_out=autoscaling.to_v1,
+        convert_in=autoscaling.to_v2,
+    ),
+    _workload("batch/v1", "cronjobs", "CronJob", workloads.CronJobs(), short="cj", scale=False),
+    _workload("batch/v1", "jobs", "Job", workloads.Jobs(), scale=False),
     _info(
         "certificates.k8s.io/v1",
         "certificatesigningrequests",
@@ -287,6 +308,30 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         generation=True,
         unconditional_update=False,
         strategy=crds.Definitions(),
+    ),
+    _info(
+        "flowcontrol.apiserver.k8s.io/v1",
+        "flowschemas",
+        "FlowSchema",
+        namespaced=False,
+        status=True,
+        generation=True,
+    ),
+    _info(
+        "flowcontrol.apiserver.k8s.io/v1",
+        "prioritylevelconfigurations",
+        "PriorityLevelConfiguration",
+        namespaced=False,
+        status=True,
+        generation=True,
+    ),
+    _info(
+        "storagemigration.k8s.io/v1",
+        "storageversionmigrations",
+        "StorageVersionMigration",
+        namespaced=False,
+        status=True,
+        generation=True,
     ),
     _info(
         "scheduling.k8s.io/v1",

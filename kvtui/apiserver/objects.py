@@ -120,10 +120,10 @@ class Objects:
         bucket = self.bucket(info)
         if name and bucket.get_latest((namespace, name)) is not None:
             raise status.already_exists(info.group, info.plural, name)
-        if info.status and info.custom:
+        if info.status and not info.status_on_create:
             obj.pop("status", None)
         obj = await self._plugins.mutate("CREATE", info, namespace, name, obj, None, options)
-        if info.status and info.custom:
+        if info.status and not info.status_on_create:
             obj.pop("status", None)
         info.strategy.default(obj)
         info.strategy.prepare_create(obj, context)

@@ -110,6 +110,8 @@ class ResourceInfo:
     stored_api_version: str
     status: bool = False
     """Status is written through its own subresource only."""
+    status_on_create: bool = False
+    """A new object may come with its status: a node describes itself."""
     scale: ScalePaths | None = None
     generation: bool = False
     """metadata.generation counts changes of the specification."""

@@ -27,8 +27,15 @@ _SPEC_DEFAULTS: dict[str, Any] = {
 _CONTAINER_DEFAULTS: dict[str, Any] = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
-    "imagePullPolicy": "IfNotPresent",
     "resources": {},
+}
+_MODE = 0o644
+_VOLUME_DEFAULTS: dict[str, dict[str, Any]] = {
+    "configMap": {"defaultMode": _MODE},
+    "secret": {"defaultMode": _MODE},
+    "downwardAPI": {"defaultMode": _MODE},
+    "projected": {"defaultMode": _MODE},
+    "hostPath": {"type": ""},
 }
 _TOLERATION_SECONDS = 300
 _PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
@@ -46,13 +53,7 @@ class Pods(Strategy):
         spec = obj.get("spec")
         if not isinstance(spec, dict):
             return
-        for key, value in _SPEC_DEFAULTS.items():
-            if spec.get(key) is None:
-                spec[key] = copy.copy(value)
-        for family in ("containers", "initContainers"):
-            for container in spec.get(family) or ():
-                if isinstance(container, dict):
-                    _default_container(container)
+        default_spec(spec)
 
     def prepare_create(self, obj: Object, context: WriteContext) -> None:
         spec = obj.get("spec")
@@ -113,13 +114,39 @@ class Pods(Strategy):
         return int(spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE))
 
 
+def default_spec(spec: Object) -> None:
+    """What a Pod's specification, or that of a template, may leave out."""
+    for key, value in _SPEC_DEFAULTS.items():
+        if spec.get(key) is None:
+            spec[key] = copy.copy(value)
+    for family in ("containers", "initContainers"):
+        for container in spec.get(family) or ():
+            if isinstance(container, dict):
+                _default_container(container)
+    for volume in spec.get("volumes") or ():
+        for source, defaults in _VOLUME_DEFAULTS.items():
+            given = volume.get(source) if isinstance(volume, dict) else None
+            if isinstance(given, dict):
+                volume[source] = {**given, **{k: v for k, v in defaults.items() if given.get(k) is None}}
+
+
+def _pull_policy(image: Any) -> str:
+    """Images that may change under their name are looked up each time."""
+    name = image.rpartition("/")[2] if isinstance(image, str) else ""
+    fixed = "@" in name or (":" in name and not name.endswith(":latest"))
+    return "IfNotPresent" if fixed else "Always"
+
+
 def _default_container(container: Object) -> None:
+    if container.get("imagePullPolicy") is None:
+        container["imagePullPolicy"] = _pull_policy(container.get("image"))
     for key, value in _CONTAINER_DEFAULTS.items():
         if container.get(key) is None:
             container[key] = copy.copy(value)
-    image = container.get("image")
-    if isinstance(image, str) and container["imagePullPolicy"] == "IfNotPresent" and image.endswith(":latest"):
-        container["imagePullPolicy"] = "Always"
+    for variable in container.get("env") or ():
+        reference = ((variable.get("valueFrom") or {}) if isinstance(variable, dict) else {}).get("fieldRef")
+        if isinstance(reference, dict):
+            reference.setdefault("apiVersion", "v1")
     for port in container.get("ports") or ():
         if isinstance(port, dict):
             port.setdefault("protocol", "TCP")

@@ -24,7 +24,11 @@ _COUNTED = {
     "persistentvolumeclaims": "persistentvolumeclaims",
     "replicationcontrollers": "replicationcontrollers",
     "resourcequotas": "resourcequotas",
+    "services.nodeports": "services",
+    "services.loadbalancers": "services",
 }
+_CHANGING = (("", "persistentvolumeclaims"), ("", "pods"), ("", "services"))
+"""What may ask for more in an update."""
 Usage = dict[str, Fraction]
 
 
@@ -36,18 +40,21 @@ class Quota(Plugin):
         self._quotas = store.bucket("resourcequotas")
 
     async def validate(self, request: AdmissionRequest) -> list[str]:
-        if request.operation != "CREATE" or request.subresource or request.object is None or not request.namespace:
+        if request.operation not in ("CREATE", "UPDATE") or request.subresource or request.object is None:
             return []
-        if not self._quotas.records:
+        if not request.namespace or not self._quotas.records:
             return []
-        wanted = usage_of(request.group, request.resource, request.object)
-        for record in self._quotas.scan(request.namespace):
+        wanted = _asked_for(request)
+        for record in self._quotas.scan(request.namespace) if wanted else ():
             quota = record.decode()
             hard = spec(quota).get("hard") or {}
             limited = {name: value for name, value in hard.items() if name in wanted}
-            if not limited or not in_scope(quota, request.resource, request.object):
+            if not in_scope(quota, request.resource, request.object):
                 continue
-            _require_requests(request, record.name, hard)
+            if request.operation == "CREATE":
+                _require_requests(request, record.name, hard)
+            if not limited:
+                continue
             used = self.used(request.namespace, quota)
             over = [n for n, bound in limited.items() if used.get(n, Fraction(0)) + wanted[n] > _amount(bound)]
             if over:
@@ -59,7 +66,8 @@ class Quota(Plugin):
         total: Usage = {}
         hard = spec(quota).get("hard") or {}
         for group, plural, bucket in self._buckets(hard):
-            for key in bucket.keys_in(namespace):
+            pending = (key for key in bucket.latest if key[0] == namespace)
+            for key in dict.fromkeys((*bucket.keys_in(namespace), *pending)):
                 record = bucket.get_latest(key)
                 if record is None:
                     continue
@@ -78,7 +86,7 @@ class Quota(Plugin):
                 plural, _, group = name.removeprefix("count/").partition(".")
                 found[f"{plural}.{group}" if group else plural] = (group, plural)
             elif name in _COUNTED:
-                found[_COUNTED[name]] = ("", name)
+                found[_COUNTED[name]] = ("", _COUNTED[name])
             elif name == "requests.storage" or ".storageclass.storage.k8s.io/" in name:
                 found["persistentvolumeclaims"] = ("", "persistentvolumeclaims")
             else:
@@ -100,6 +108,18 @@ class Quota(Plugin):
         )
 
 
+def _asked_for(request: AdmissionRequest) -> Usage:
+    """What a request takes beyond what its object has already."""
+    assert request.object is not None
+    wanted = usage_of(request.group, request.resource, request.object)
+    if request.operation == "CREATE":
+        return wanted
+    if (request.group, request.resource) not in _CHANGING or request.old_object is None:
+        return {}
+    before = usage_of(request.group, request.resource, request.old_object)
+    return {n: more for n, amount in wanted.items() if (more := amount - before.get(n, Fraction(0))) > 0}
+
+
 def _amount(value: object) -> Fraction:
     try:
         return Fraction(quantity.parse(str(value)))
@@ -117,8 +137,9 @@ def shown(value: Fraction | None) -> str:
 def in_scope(quota: Object, plural: str, obj: Object) -> bool:
     """Whether a quota's scopes take an object in."""
     scopes = spec(quota).get("scopes") or ()
+    expressions = (spec(quota).get("scopeSelector") or {}).get("matchExpressions") or ()
     if plural != "pods":
-        return not scopes
+        return not scopes and not expressions
     pod = spec(obj)
     qos = (obj.get("status") or {}).get("qosClass")
     checks = {
@@ -127,8 +148,37 @@ def in_scope(quota: Object, plural: str, obj: Object) -> bool:
         "BestEffort": qos == "BestEffort",
         "NotBestEffort": qos != "BestEffort",
         "PriorityClass": bool(pod.get("priorityClassName")),
+        "CrossNamespacePodAffinity": _looks_elsewhere(pod),
     }
-    return all(checks.get(scope, True) for scope in scopes)
+    return all(checks.get(scope, True) for scope in scopes) and all(
+        _matches(expression, checks, str(pod.get("priorityClassName") or "")) for expression in expressions
+    )
+
+
+def _matches(expression: Object, checks: dict[str, bool], priority: str) -> bool:
+    """One expression of a scopeSelector; only priority classes have values."""
+    scope, values = expression.get("scopeName", ""), expression.get("values") or ()
+    inside = checks.get(scope, True)
+    match expression.get("operator"):
+        case "In":
+            return inside and priority in values
+        case "NotIn":
+            return priority not in values
+        case "DoesNotExist":
+            return not inside
+    return inside
+
+
+def _looks_elsewhere(pod: Object) -> bool:
+    """Whether a Pod's affinity names other namespaces."""
+    affinity = pod.get("affinity") or {}
+    terms: list[Object] = []
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        terms += rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        preferred = rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [t.get("podAffinityTerm") or {} for t in preferred]
+    return any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms)
 
 
 def usage_of(group: str, plural: str, obj: Object) -> Usage:
@@ -146,7 +196,17 @@ def usage_of(group: str, plural: str, obj: Object) -> Usage:
         _claim_usage(obj, usage)
     elif plural in _COUNTED:
         usage[plural] = Fraction(1)
+        if plural == "services":
+            _service_usage(obj, usage)
     return usage
+
+
+def _service_usage(obj: Object, usage: Usage) -> None:
+    kind = spec(obj).get("type")
+    balanced = kind == "LoadBalancer"
+    usage["services.loadbalancers"] = Fraction(balanced)
+    outside = kind == "NodePort" or (balanced and spec(obj).get("allocateLoadBalancerNodePorts") is not False)
+    usage["services.nodeports"] = Fraction(len(spec(obj).get("ports") or ()) if outside else 0)
 
 
 def _claim_usage(obj: Object, usage: Usage) -> None:

@@ -1,7 +1,8 @@
 """Schemas of the kinds of Kubernetes itself, from the table of field facts in kinds.txt.
 
-Each line of the table is one field: name, type, protobuf number, then `required`, `list=` and `keys=` (server-side
-apply), `patch=` and `mergekey=` (strategic merge), `atomic`, `default=`, `enum=`. A line `~` embeds another type.
+Each line of the table is one field: name, type, protobuf number, then `required`, `empty` (an empty value is the same
+as none), `list=` and `keys=` (server-side apply), `patch=` and `mergekey=` (strategic merge), `atomic`, `default=`,
+`enum=`. A line `~` embeds another type.
 Types: string, int32, int64, bool, float64, bytes, Time, MicroTime, Duration, Quantity, IntOrString, any,
 []T, {}T, group/version.T.
 
@@ -11,6 +12,7 @@ Source: field names, numbers and markers of k8s.io/api, apimachinery, apiextensi
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -30,6 +32,8 @@ class Field:
     number: int
     """Protobuf field number; 0 if it has none."""
     required: bool = False
+    empty: bool = False
+    """Zero, false and "" are the same as leaving it out."""
     extensions: Openapi = field(default_factory=dict)
 
 
@@ -64,6 +68,8 @@ _GROUPS = {
         "v1",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
     ),
+    "flowcontrol/v1": ("flowcontrol.apiserver.k8s.io", "v1", "io.k8s.api.flowcontrol.v1"),
+    "storagemigration/v1": ("storagemigration.k8s.io", "v1", "io.k8s.api.storagemigration.v1"),
     "apiregistration/v1": ("apiregistration.k8s.io", "v1", "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1"),
     "metrics/v1beta1": ("metrics.k8s.io", "v1beta1", "io.k8s.metrics.pkg.apis.metrics.v1beta1"),
 }
@@ -106,7 +112,8 @@ def types() -> dict[str, Type]:
         if name == "~":
             embedded.append((int(number), type_))
         else:
-            fields.append(Field(name, type_, int(number), "required" in marks, _extensions(marks)))
+            required, empty = "required" in marks, "empty" in marks
+            fields.append(Field(name, type_, int(number), required, empty, _extensions(marks)))
     close()
     return found
 
@@ -180,16 +187,20 @@ def node_of(name: str) -> Node:
 
 
 _making: dict[str, Openapi] = {}
+_made: dict[str, Openapi] = {}
+_turn = threading.RLock()
+"""Schemas are made by several threads; none may see what another has half made."""
 
 
-@cache
 def openapi(name: str) -> Openapi:
     """The inlined schema of a type. That of a type that contains itself does so too: it cannot be written as JSON."""
-    _making[name] = made = {}
-    type_ = types()[name]
-    made.update(_object(type_, [(f, _value(f)) for f in all_fields(type_)]))
-    del _making[name]
-    return made
+    with _turn:
+        if name not in _made:
+            _making[name] = made = {}
+            type_ = types()[name]
+            made.update(_object(type_, [(f, _value(f)) for f in all_fields(type_)]))
+            _made[name] = _making.pop(name)
+        return _made[name]
 
 
 def _value(field_: Field) -> Openapi:

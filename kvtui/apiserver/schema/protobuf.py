@@ -23,7 +23,6 @@ from kvtui.apiserver import status
 from kvtui.apiserver.schema import builtin
 
 MAGIC = b"k8s\x00"
-_OBJECT_META = "meta/v1.ObjectMeta"
 _SCHEMA = "apiextensions/v1.JSONSchemaProps"
 _MAX_DEPTH = 60
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -41,6 +40,8 @@ class _Member:
 
     name: str
     type: str
+    empty: bool = False
+    """Senders write its zero value where JSON would leave it out."""
     inline: bool = False
 
 
@@ -55,7 +56,7 @@ _WRAPPED = {
 @cache
 def _members(type_name: str) -> dict[int, _Member]:
     type_ = builtin.types()[type_name]
-    members = {f.number: _Member(f.name, f.type) for f in type_.fields if f.number}
+    members = {f.number: _Member(f.name, f.type, f.empty) for f in type_.fields if f.number}
     members.update({number: _Member("", name, inline=True) for number, name in type_.embedded})
     if type_name == _SCHEMA:
         members.update(_WRAPPED)
@@ -164,10 +165,8 @@ def _message(data: bytes, type_name: str, depth: int) -> Object:
             obj.setdefault(member.name, {})[key] = item
         else:
             decoded = _value(member.type, value, wire, depth)
-            if decoded is not None and not (decoded == "" and member.type == "string"):
+            if decoded is not None and (decoded or not member.empty):
                 obj[member.name] = decoded
-    if type_name == _OBJECT_META and not obj.get("generation"):
-        obj.pop("generation", None)
     return obj
 
 
