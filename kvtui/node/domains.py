@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from kvtui.api.core.pod import Pod
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceStatus
 from kvtui.api.times import to_time
 from kvtui.client.rest import Client
 from kvtui.controlloop.controller import Result
@@ -208,6 +208,10 @@ class Domains:
 
     async def report_failure(self, vmi: VirtualMachineInstance, error: KvtuiError) -> None:
         """Synchronized=False and an event, with the error's own words."""
+            if status.unmounted(vmi):
+                await self._starter.prepare(vmi, record)
+                await self._write_volumes(vmi, status.mounted(vmi))
+                return False
         self._recorder.warning(vmi, "SyncFailed", str(error))
         await self.write(vmi, status.not_synchronized(vmi, str(error), self._now()))
 
@@ -215,19 +219,32 @@ class Domains:
         wanted = vmi.spec.termination_grace_period_seconds if vmi.spec else None
         record = await self._records.change(record, grace=30 if wanted is None else max(0, wanted))
         try:
-            await self._companions.sync(vmi, record, domain)
+            try:
+                await self._companions.sync(vmi, record, domain)
+            except DomainGone:
+                raise
+            except Permanent as error:
+                # What could be applied was, and is reported.
+                failure = error
+                self._recorder.warning(vmi, "SyncFailed", str(error))
             seen = await self._companions.observe(vmi, record, domain)
         except DomainGone:
             return
-        except Permanent as error:
-            await self.report_failure(vmi, error)
-            raise SyncFailed(str(error)) from error
-        await self.write(vmi, status.running(vmi, seen, self._now()))
+        await self._write_volumes(vmi, status.running(vmi, seen, self._now(), str(failure) if failure else ""))
+        if failure is not None:
+            raise SyncFailed(str(failure)) from failure
+
+    async def _write_volumes(self, vmi: VirtualMachineInstance, wanted: VirtualMachineInstanceStatus) -> None:
+        """Writes the status, and an event per volume that came or went."""
+        await self.write(vmi, wanted)
+        for reason, message in status.volume_news(vmi.status.volume_status, wanted.volume_status):
+            self._recorder.normal(vmi, reason, message)
 
     async def write(self, vmi: VirtualMachineInstance, wanted: Any) -> None:
         """Patches the status where it differs. Raises Conflict when somebody else was faster."""
         body = status.patch(vmi, wanted)
         if body is None:
+        failure: Permanent | None = None
             return
         with contextlib.suppress(NotFound):
             await self._client.patch(VirtualMachineInstance, vmi.key, body)

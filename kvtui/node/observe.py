@@ -53,7 +53,8 @@ class LiveDomain:
 
     @property
     def targets(self) -> dict[str, str]:
-        return {d.name: d.target for d in self.disks if d.name}
+        """Target by volume; an empty drive holds none."""
+        return {d.name: d.target for d in self.disks if d.name and (d.source or d.device != "cdrom")}
 
     @property
     def plugged_topology(self) -> tuple[int, int, int] | None:

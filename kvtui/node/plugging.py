@@ -1,4 +1,4 @@
-"""Devices of a running domain brought into step with the spec: disks, CD-ROM media, NICs, CPUs, memory.
+"""Devices of a running domain brought into step with the spec: NICs, CPUs and memory here, disks in `diskplugging`.
 
 Every look compares names of the spec with aliases of the live domain, so a change that was cut short is simply seen
 again. vCPUs are only ever added: taking one from a running QEMU kills it.
@@ -10,32 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from xml.etree.ElementTree import Element, SubElement
 
 import structlog
 
 from kvtui.api import quantity
 from kvtui.api.kubevirt.domain import Interface
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
-from kvtui.domainxml.hotplug import MEMORY_ALIAS, disk_xml, interface_xml, memory_device_xml, resized_memory
-from kvtui.domainxml.placement import DiskFacts
+from kvtui.domainxml.hotplug import MEMORY_ALIAS, interface_xml, memory_device_xml, resized_memory
 from kvtui.errors import KvtuiError
 from kvtui.node import build
 from kvtui.node.build import Builder
-from kvtui.node.hypervisor import Affect, DomainId, Hypervisor
+from kvtui.node.diskplugging import Disks, live_device
+from kvtui.node.hypervisor import Affect, DomainId, Hypervisor, HypervisorRefused
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, alias, parse
 from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records
 from kvtui.node.volumes.claims import ClaimPending
-from kvtui.node.volumes.room import Prepared
 
 log = structlog.get_logger()
-PLUGGABLE = ("AttachedToNode", "MountedToPod", "Ready")
-MEMORY_BLOCK = 2 * 2**20
+MEMORY_BLOCK, HUGE_MEMORY_BLOCK = 2 * 2**20, 2**30
+"""Bytes by which memory grows: what the guest can put on line, and no part of a huge page."""
 
 
 class Devices:
@@ -58,13 +57,14 @@ class Devices:
         self._networks = networks
         self._starter = starter
         self._builder = builder
-        self._recorder = recorder
         self._attachment = attachment
+        self._memory_failures: dict[str, str] = {}
+        self._disks = Disks(hypervisor=hypervisor, starter=starter, builder=builder, recorder=recorder)
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None:
         """Applies what differs. One device that cannot be changed does not keep the others from it."""
         failure: KvtuiError | None = None
-        for change in (self._disks, self._media, self._nics, self._cpus, self._memory):
+        for change in (*self._disks.changes, self._nics, self._cpus, self._memory):
             try:
                 await change(vmi, self._records.get(record.uid) or record, live)
             except ClaimPending as error:
@@ -73,67 +73,6 @@ class Devices:
                 failure = failure or error
         if failure is not None:
             raise failure
-
-    # Disks
-
-    async def _disks(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None:
-        present = live.targets
-        wanted = to_plug(vmi, present)
-        if wanted:
-            prepared = await self._starter.prepare(vmi, record)
-            for name in wanted:
-                # Known before it is there, so that it is also taken away when it is no longer wanted.
-                record = await self._records.change(record, hotplugged=sorted({*record.hotplugged, name}))
-                xml = await self._disk(vmi, prepared, name)
-                await self._hypervisor.attach(DomainId(record.domain), to_text(xml))
-                log.info("disk plugged", vmi=str(vmi.key), volume=name)
-        gone = to_unplug(vmi, record.hotplugged)
-        for name in gone:
-            if name in present:
-                element = await self._live_device(record, "disk", name)
-                if element is not None:
-                    await self._hypervisor.detach(DomainId(record.domain), to_text(element))
-            else:
-                record = await self._records.change(record, hotplugged=[v for v in record.hotplugged if v != name])
-                self._recorder.normal(vmi, "VolumeUnplugged", f"Volume {name} has been unplugged")
-
-    async def _disk(self, vmi: VirtualMachineInstance, prepared: Prepared, name: str) -> Element:
-        context = await asyncio.to_thread(self._builder.context, vmi, prepared)
-        element = disk_xml(vmi, context, name)
-        facts = await asyncio.to_thread(_facts, element)
-        return disk_xml(vmi, context, name, facts)
-
-    async def _media(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None:
-        drives = {d.name: d for d in live.disks if d.device == "cdrom" and d.name}
-        volumes = {v.name for v in vmi.spec.volumes}
-        changed = [
-            disk.name
-            for disk in vmi.spec.domain.devices.disks
-            if disk.cdrom is not None
-            and disk.name in drives
-            and (disk.name in volumes) != bool(drives[disk.name].source)
-        ]
-        if not changed:
-            return
-        prepared = await self._starter.prepare(vmi, record)
-        for name in changed:
-            wanted = await self._disk(vmi, prepared, name)
-            element = await self._live_device(record, "disk", name)
-            if element is None:
-                continue
-            for tag in ("source", "backingStore"):
-                for old in element.findall(tag):
-                    element.remove(old)
-            source = wanted.find("source")
-            inserted = source is not None and bool(source.attrib)
-            if source is not None and inserted:
-                element.append(source)
-            await self._hypervisor.update(DomainId(record.domain), to_text(element))
-            log.info("medium changed", vmi=str(vmi.key), drive=name, inserted=inserted)
-
-    async def _live_device(self, record: Record, tag: str, name: str) -> Element | None:
-        domain = parse(await self._hypervisor.xml(DomainId(record.domain)))
-        return next((d for d in domain.findall(f"devices/{tag}") if alias(d) == name), None)
 
     # NICs
 
@@ -161,7 +100,7 @@ class Devices:
                 await self._set_link(record, interface)
 
     async def _unplug_nic(self, record: Record, name: str) -> None:
-        element = await self._live_device(record, "interface", name)
+        element = await live_device(self._hypervisor, record, "interface", name)
         if element is not None:
             # The stored definition may have the NIC at another address.
             for address in element.findall("address"):
@@ -169,7 +108,7 @@ class Devices:
             await self._hypervisor.detach(DomainId(record.domain), to_text(element))
 
     async def _set_link(self, record: Record, interface: Interface) -> None:
-        element = await self._live_device(record, "interface", interface.name)
+        element = await live_device(self._hypervisor, record, "interface", interface.name)
         if element is None:
             return
         link = element.find("link")
@@ -196,37 +135,34 @@ class Devices:
         size, requested = wanted
         domain = parse(await self._hypervisor.xml(DomainId(record.domain)))
         device = next((m for m in domain.findall("devices/memory") if alias(m) == MEMORY_ALIAS), None)
-        if device is None:
-            if requested == 0:
-                return
-            xml = memory_device_xml(size=size, requested=requested, block=MEMORY_BLOCK)
-            await self._hypervisor.attach(DomainId(record.domain), to_text(xml))
-        elif _bytes(device.find("target/requested")) != requested:
-            await self._hypervisor.update(
-                DomainId(record.domain), to_text(resized_memory(copy.deepcopy(device), requested)), Affect.LIVE
-            )
-        else:
+        present = _bytes(device.find("target/requested")) if device is not None else 0
+        if present == requested:
+            self._memory_failures.pop(record.uid, None)
             return
+        uuid = DomainId(record.domain)
+        try:
+            if device is None:
+                xml = memory_device_xml(size=size, requested=requested, block=memory_block(vmi))
+                await self._hypervisor.attach(uuid, to_text(xml))
+            else:
+                # Only the running guest: the next start begins with all of its memory.
+                xml = resized_memory(copy.deepcopy(device), requested)
+                await self._hypervisor.update(uuid, to_text(xml), Affect.LIVE)
+        except HypervisorRefused as error:
+            self._memory_failures[record.uid] = str(error)
+            log.warning("memory cannot be plugged", vmi=str(vmi.key), bytes=requested, error=str(error))
+            return
+        self._memory_failures.pop(record.uid, None)
         log.info("memory plugged", vmi=str(vmi.key), bytes=requested)
 
+    def memory_failure(self, uid: str) -> str:
+        """Why the guest could not be given the memory of its spec; empty if it could."""
+        return self._memory_failures.get(uid, "")
 
-def to_plug(vmi: VirtualMachineInstance, present: Iterable[str]) -> list[str]:
-    """Hot-pluggable volumes that are reachable and not in the domain."""
-    known = set(present)
-    phases = {v.name: v.phase for v in vmi.status.volume_status} if vmi.status else {}
-    drives = {d.name for d in vmi.spec.domain.devices.disks if d.cdrom is not None}
-    disks = {d.name for d in vmi.spec.domain.devices.disks} - drives
-    return [
-        v.name
-        for v in vmi.spec.volumes
-        if _hotpluggable(v) and v.name in disks and v.name not in known and phases.get(v.name) in PLUGGABLE
-    ]
-
-
-def to_unplug(vmi: VirtualMachineInstance, plugged: Iterable[str]) -> list[str]:
-    """Volumes that were plugged and are no longer in the spec."""
-    wanted = {v.name for v in vmi.spec.volumes}
-    return [name for name in plugged if name not in wanted]
+    def forget(self, uid: str) -> None:
+        """The domain of this VMI is gone."""
+        self._memory_failures.pop(uid, None)
+        self._disks.forget(uid)
 
 
 def memory_change(vmi: VirtualMachineInstance) -> tuple[int, int] | None:
@@ -241,19 +177,15 @@ def memory_change(vmi: VirtualMachineInstance) -> tuple[int, int] | None:
     return most - boot, guest - boot
 
 
-def _hotpluggable(volume: Volume) -> bool:
-    source = volume.persistent_volume_claim or volume.data_volume
-    return bool(source is not None and source.hotpluggable)
+def memory_block(vmi: VirtualMachineInstance) -> int:
+    """Bytes of the smallest piece of pluggable memory."""
+    memory = vmi.spec.domain.memory
+    huge = memory.hugepages.page_size if memory and memory.hugepages else None
+    return HUGE_MEMORY_BLOCK if huge == "1Gi" else MEMORY_BLOCK
 
 
 def _by_tap(interface: Interface) -> bool:
     return interface.bridge is not None or interface.masquerade is not None
-
-
-def _facts(disk: Element) -> DiskFacts | None:
-    root = Element("domain")
-    SubElement(root, "devices").append(copy.deepcopy(disk))
-    return next(iter(build.disk_facts(root).values()), None)
 
 
 def _bytes(found: Element | None) -> int:

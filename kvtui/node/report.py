@@ -31,6 +31,10 @@ class Plugging(Protocol):
     async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None: ...
 
 
+    def memory_failure(self, uid: str) -> str: ...
+
+    def forget(self, uid: str) -> None: ...
+
 def _requested(vmi: VirtualMachineInstance, live: LiveDomain) -> int:
     at_boot = vmi.status.memory.guest_at_boot if vmi.status and vmi.status.memory else None
     return quantity.value(at_boot) + live.plugged if at_boot and live.plugged >= 0 else 0
@@ -122,6 +126,7 @@ class Reporter:
             migration_method=migratable.method(vmi),
         )
 
+            memory_failure=self._plugging.memory_failure(record.uid) if self._plugging is not None else "",
     async def _read(self, record: Record) -> LiveDomain:
         xml = await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE)
         return read(parse(xml))
@@ -139,3 +144,5 @@ class Reporter:
         self._limits.forget(record.uid)
         await self._migrations.close(record.uid)
         await self._forget(record)
+        if self._plugging is not None:
+            self._plugging.forget(record.uid)

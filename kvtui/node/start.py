@@ -8,7 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
 from kvtui.domainxml.ports import has_ports, settle
@@ -61,11 +61,16 @@ class Starter:
         """Settles whom the domain runs as, before any of its files are made."""
         return await self._records.change(record, own_user=self._builder.own_users and not identity.shares(vmi))
 
+    async def image_of(self, vmi: VirtualMachineInstance, volume: Volume) -> str:
+        """Image or device of a claim's volume, as QEMU sees it."""
+        return await self._volumes.image_of(vmi, volume)
+
     async def start(self, vmi: VirtualMachineInstance, record: Record) -> Record:
         """Defines and starts the domain of a VMI. Any error leaves a record from which the next try goes on."""
         began = asyncio.get_running_loop().time()
         record = await self.identify(vmi, record)
         prepared = await self.prepare(vmi, record)
+        await self._volumes.grow(vmi, prepared)
         domain = await self._builder.domain(vmi, prepared, self._networks.get(record.pod_uid))
         uuid = DomainId(domain.findtext("uuid", ""))
         await self._free_uuid(uuid, record)

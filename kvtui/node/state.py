@@ -86,8 +86,6 @@ class Record(Wire, frozen=True):
     """UID of the migration this launcher was made for."""
     images: dict[str, str] = {}
     """Digest by containerDisk volume, "kernel boot" for the kernel's image."""
-    hotplugged: list[str] = []
-    """Volumes plugged into the running guest."""
 
     @property
     def moved(self) -> bool:

@@ -86,9 +86,13 @@ class Observation:
     """LiveMigratable and StorageLiveMigratable."""
     migration_method: str = ""
 
+    memory_failure: str = ""
+    """Why the guest could not be given the memory of its spec."""
 
-def running(vmi: VirtualMachineInstance, seen: Observation, now: str) -> VirtualMachineInstanceStatus:
-    """The status of a VMI whose domain is active."""
+def running(
+    vmi: VirtualMachineInstance, seen: Observation, now: str, failure: str = ""
+) -> VirtualMachineInstanceStatus:
+    """The status of a VMI whose domain is active; `failure` is why it could not be brought into step."""
     status = vmi.status or VirtualMachineInstanceStatus()
     if status.phase != "Running":
         status = with_phase(status, "Running", now)
@@ -105,6 +109,11 @@ def running(vmi: VirtualMachineInstance, seen: Observation, now: str) -> Virtual
         "fs_freeze_status": "frozen" if seen.frozen else None,
     }
     if seen.machine:
+    if failure:
+        known = [c for c in status.conditions if c.type == SYNCHRONIZED]
+        conditions = with_condition([*conditions, *known], _not_synchronized(failure), now)
+    if seen.memory_failure and any(c.type == "HotMemoryChange" for c in conditions):
+        conditions = with_condition(conditions, _memory_failed(seen.memory_failure), now)
         changes["machine"] = Machine(type=seen.machine)
     if seen.migration_method:
         changes["migration_method"] = seen.migration_method
@@ -151,8 +160,17 @@ def not_synchronized(vmi: VirtualMachineInstance, message: str, now: str) -> Vir
     status = vmi.status or VirtualMachineInstanceStatus()
     if any(c.type == SYNCHRONIZED and c.reason == SYNC_REASON for c in status.conditions):
         return status
-    condition = VirtualMachineInstanceCondition(type=SYNCHRONIZED, status="False", reason=SYNC_REASON, message=message)
-    return evolve(status, conditions=with_condition(status.conditions, condition, now))
+    return evolve(status, conditions=with_condition(status.conditions, _not_synchronized(message), now))
+
+
+def _not_synchronized(message: str) -> VirtualMachineInstanceCondition:
+    return VirtualMachineInstanceCondition(type=SYNCHRONIZED, status="False", reason=SYNC_REASON, message=message)
+
+
+def _memory_failed(message: str) -> VirtualMachineInstanceCondition:
+    return VirtualMachineInstanceCondition(
+        type="HotMemoryChange", status="False", reason="Memory Hotplug Failed", message=message
+    )
 
 
 def with_condition(
@@ -186,6 +204,20 @@ def _paused(
         return [c for c in conditions if c.type != PAUSED]
     if any(c.type == PAUSED for c in conditions):
         return conditions
+def _credentials(
+    conditions: Sequence[VirtualMachineInstanceCondition], synced: tuple[bool, str] | None, now: str
+) -> list[VirtualMachineInstanceCondition]:
+    """Other words of a failure are news here, unlike elsewhere: they name another user or key."""
+    if synced is None:
+        return [c for c in conditions if c.type != CREDENTIALS]
+    succeeded, message = synced
+    wanted = VirtualMachineInstanceCondition(
+        type=CREDENTIALS, status="True" if succeeded else "False", message=message or None
+    )
+    kept = [c for c in conditions if c.type != CREDENTIALS or (c.message or "") == message]
+    return with_condition(kept, wanted, now)
+
+
     words = _PAUSES.get(domain.reason)
     migration = status.migration_state
     if domain.reason is Reason.MIGRATION and migration is not None and migration.mode == "Paused":
@@ -279,6 +311,47 @@ def _hotplug_phase(volume: VolumeStatus, target: str, *, gone: bool) -> dict[str
             "message": f"Successfully attach hotplugged volume {volume.name} to VM",
         }
     return {}
+def unmounted(vmi: VirtualMachineInstance) -> list[str]:
+    """Hot-plugged volumes of the spec that a start has to wait for: they are part of the first description."""
+    wanted = {
+        v.name
+        for v in vmi.spec.volumes
+        if (source := v.persistent_volume_claim or v.data_volume) is not None and source.hotpluggable
+    }
+    there = {s.name for s in vmi.status.volume_status if s.phase in ("MountedToPod", "Ready")}
+    return sorted(wanted - there)
+
+
+def mounted(vmi: VirtualMachineInstance) -> VirtualMachineInstanceStatus:
+    """The status with every volume that can be reached from this node as mounted."""
+    return evolve(
+        vmi.status,
+        volume_status=[
+            evolve(
+                volume,
+                phase="MountedToPod",
+                reason="VolumeMountedToPod",
+                message=f"Volume {volume.name} has been mounted in virt-launcher pod",
+            )
+            if volume.hotplug_volume is not None and volume.phase == "AttachedToNode"
+            else volume
+            for volume in vmi.status.volume_status
+        ],
+    )
+
+
+def volume_news(before: Sequence[VolumeStatus], after: Sequence[VolumeStatus]) -> list[tuple[str, str]]:
+    """Reason and message of the phases that hot-plugged volumes came to."""
+    known = {v.name: v.phase for v in before}
+    news = [
+        (v.reason, v.message)
+        for v in after
+        if v.hotplug_volume is not None and v.reason and v.message and v.phase != known.get(v.name)
+    ]
+    gone = [v.name for v in after if v.phase == "UnMountedFromPod" and known.get(v.name) != v.phase]
+    return [*news, *(("VolumeUnplugged", f"Volume {name} has been unplugged") for name in gone)]
+
+
 
 
 def patch(vmi: VirtualMachineInstance, wanted: VirtualMachineInstanceStatus) -> dict[str, Any] | None:

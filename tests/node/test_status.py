@@ -140,3 +140,23 @@ def test_a_patch_says_only_what_differs_and_from_which_revision() -> None:
         "metadata": {"resourceVersion": "7"},
         "status": {"fsFreezeStatus": None},
     }
+
+
+def test_a_guest_that_cannot_be_brought_into_step_is_reported_with_the_reason() -> None:
+    instance = vmi(status=running_status())
+    failed = status.running(instance, seen(), NOW, "unsupported configuration: x")
+    first = next(c for c in failed.conditions if c.type == "Synchronized")
+    assert (first.status, first.message) == ("False", "unsupported configuration: x")
+    again = status.running(
+        evolve(instance, status=failed), seen(), "2026-01-31T12:05:00Z", "unsupported configuration: x"
+    )
+    assert again.conditions == failed.conditions
+    mended = status.running(evolve(instance, status=again), seen(), "2026-01-31T12:05:00Z")
+    assert [c for c in mended.conditions if c.type == "Synchronized"] == []
+
+
+def test_memory_that_cannot_be_plugged_fails_the_change_that_was_announced() -> None:
+    waiting = [VirtualMachineInstanceCondition(type="HotMemoryChange", status="True")]
+    failed = after(vmi(status=running_status(conditions=waiting)), memory_failure="no slot", requested=1)
+    change = next(c for c in failed.status.conditions if c.type == "HotMemoryChange")
+    assert (change.status, change.reason, change.message) == ("False", "Memory Hotplug Failed", "no slot")

@@ -21,7 +21,6 @@ from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.errors import InvalidObject, Transient, Unsupported
 from kvtui.node.layout import Layout
-from kvtui.node.volumes import qemuimg
 
 MIB = 2**20
 RESERVE = 131072
@@ -132,23 +131,35 @@ def _is_block(path: Path) -> bool:
         return False
 
 
-def _ensure(directory: Path, image: Path, size: int, may_create: bool) -> Created | None:
+async def ensure_directory(claim: Claim) -> None:
+    """The directory of a claim whose files are shared with a guest. Raises ClaimPending, InvalidObject."""
+    if claim.block:
+        raise InvalidObject(f"PersistentVolumeClaim {claim.name} is a block device, which holds no files to share")
+    await asyncio.to_thread(_directory, claim.path, claim.ours)
+
+
+def _directory(directory: Path, may_create: bool) -> None:
     if may_create:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     elif not directory.is_dir():
         raise ClaimPending(f"the directory {directory} is not there")
+
+
+def _ensure(directory: Path, image: Path, size: int, may_create: bool) -> Created | None:
+    _directory(directory, may_create)
     if image.is_symlink():
         raise InvalidObject(f"{image.name} is a symbolic link")
     if image.exists():
         return None
     if size <= 0:
         raise InvalidObject(f"unable to create {image.name}: the volume has no size")
-    usable, tolerated = fitting(size, _free(directory))
+    usable, tolerated = fitting(size, free_bytes(directory))
     _sparse(image, usable)
     return Created(usable, tolerated)
 
 
-def _free(directory: Path) -> int:
+def free_bytes(directory: Path) -> int:
+    """Bytes that images in this directory may still take. Blocks."""
     answer = os.statvfs(directory)
     return answer.f_bavail * answer.f_frsize - RESERVE
 
@@ -179,18 +190,6 @@ def _sparse(image: Path, size: int) -> None:
 def possible_size(capacity: int, actual: int, free: int, overhead: float) -> int:
     """Bytes to which an image may grow."""
     return math.floor((1 - overhead) * min(capacity, actual + free)) // MIB * MIB
-
-
-async def grow(claim: Claim, overhead: float = 0.0) -> int | None:
-    """Grows the image of a stopped VM to what its claim allows; the new size, or None when nothing was to be done."""
-    if claim.block or not claim.capacity or not claim.image.exists():
-        return None
-    info = await qemuimg.inspect(claim.image)
-    target = possible_size(claim.capacity, info.allocated, _free(claim.path), overhead)
-    if target <= info.virtual_size:
-        return None
-    await qemuimg.resize(claim.image, target, info.format)
-    return target
 
 
 async def ensure_host_disk(disk: HostDisk) -> Path:

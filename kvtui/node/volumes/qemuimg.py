@@ -61,6 +61,7 @@ async def _create(path: Path, *options: str, size: int | None = None) -> None:
     temporary.replace(path)
 
 
-async def resize(path: Path, size: int, format_: str = "raw") -> None:
-    """Grows an image that no QEMU has open."""
-    await run("qemu-img", "resize", "-q", "-f", format_, str(path), str(size))
+async def resize(path: Path, size: int, *, allocate: bool = False) -> None:
+    """Grows a raw image that no QEMU has open. `allocate` reserves the new blocks."""
+    how = "falloc" if allocate else "off"
+    await run("qemu-img", "resize", "-q", "-f", "raw", f"--preallocation={how}", str(path), str(size))

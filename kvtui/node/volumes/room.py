@@ -19,7 +19,7 @@ from kvtui.errors import InvalidObject, NotFound
 from kvtui.node import identity
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import DomainPaths, Layout, VmDirectory
-from kvtui.node.volumes import claims, cloudinit, configfiles, iso, qemuimg
+from kvtui.node.volumes import claims, cloudinit, configfiles, growth, iso, qemuimg
 from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
 
 MIB = 2**20
@@ -145,9 +145,26 @@ class Volumes:
         own = user if user.own else None
         return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found, own)
 
+    async def image_of(self, vmi: VirtualMachineInstance, volume: Volume) -> str:
+        """Image or device of a claim's volume, as QEMU sees it. Raises what `claims.resolve` raises."""
+        claim = await claims.resolve(self._client, self._layout, vmi.metadata.namespace, claims.claim_name(volume))
+        return str(self._layout.seen(claim.image))
+
+    async def grow(self, vmi: VirtualMachineInstance, prepared: Prepared) -> None:
+        """Lets the images of a guest that does not run yet grow with their claims."""
+        infos = {s.name: s.persistent_volume_claim_info for s in vmi.status.volume_status}
+        read_only = {d.name for d in vmi.spec.domain.devices.disks if d.disk is None and d.lun is None}
+        for volume in vmi.spec.volumes:
+            claim = prepared.claims.get(volume.name)
+            source = volume.persistent_volume_claim or volume.data_volume
+            if claim is not None and source is not None and not claim.block and volume.name not in read_only:
+                await growth.at_start(claim.image, infos.get(volume.name))
+
     async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, name: str, note: Note) -> claims.Claim:
         claim = await claims.resolve(self._client, self._layout, vmi.metadata.namespace, name)
-        if volume.ephemeral is None and volume.memory_dump is None:
+        if volume.name in {f.name for f in vmi.spec.domain.devices.filesystems}:
+            await claims.ensure_directory(claim)
+        elif volume.ephemeral is None and volume.memory_dump is None:
             created = await claims.ensure_image(claim)
             if created is not None and created.tolerated:
                 note("ToleratedSmallPV", f"PV size too small: expected {claim.size} B, using {created.size} B")
