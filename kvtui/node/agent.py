@@ -28,10 +28,23 @@ from kvtui.errors import KvtuiError
 from kvtui.node import build, capabilities, mounts, observe, podstatus
 from kvtui.node.build import Builder, NodeTraits
 from kvtui.node.console import Consoles
+from kvtui.node.credentials import Credentials
 from kvtui.node.domains import Domains
+from kvtui.node.freezing import Freezer
 from kvtui.node.guestagent import GuestAgents
-from kvtui.node.hypervisor import ConnectionChanged, DomainId, Event, Hypervisor, HypervisorRefused, NodeFacts
+from kvtui.node.guestclock import GuestClocks
+from kvtui.node.hypervisor import (
+    ConnectionChanged,
+    DomainId,
+    Event,
+    Hypervisor,
+    HypervisorRefused,
+    LifecycleChanged,
+    LifecycleKind,
+    NodeFacts,
+)
 from kvtui.node.identity import QemuUser, user_of
+from kvtui.node.incidents import Incidents, Level
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
 from kvtui.node.limits import Limits
@@ -91,6 +104,9 @@ class Agent:
         self._cluster = Informer(client, KubeVirt, optional=True)
         self.consoles = Consoles(watcher, limit=settings.console_log)
         self._guest_agents = GuestAgents(hypervisor, self.look)
+        self._credentials = Credentials(client, self._guest_agents, self.recorder, self.look)
+        self._clocks = GuestClocks(hypervisor, clock)
+        self._incidents = Incidents(self.recorder, self.caches.cached)
         cache = ImageCache(layout.images, puller, limit=settings.image_cache)
         volumes = Volumes(client, layout, cache, self._qemu_user)
         builder = Builder(self.traits, self._configuration, allow_emulation=settings.allow_emulation)
@@ -147,7 +163,12 @@ class Agent:
             server_tls=server_tls,
         )
         self._migrations = MigrationRoom(source, target)
-        self._probes = Probes(Prober(hypervisor, networks), ready=self._readiness_changed, dead=self._not_alive)
+        self._probes = Probes(
+            Prober(hypervisor, networks, self._guest_agents, self._migrating),
+            ready=self._readiness_changed,
+            dead=self._not_alive,
+            failed=self._probe_failed,
+        )
         devices = Devices(
             hypervisor=hypervisor,
             records=self.records,
@@ -164,6 +185,7 @@ class Agent:
             networks=networks,
             consoles=self.consoles,
             agents=self._guest_agents,
+            keys=self._credentials,
             traits=self.traits,
             plugging=devices,
             probes=self._probes,
@@ -207,6 +229,13 @@ class Agent:
         self._pod_loop: Controller[ObjectKey] = Controller(
             "pods", self._pods.reconcile, informers=(self.caches.pods,), workers=4
         )
+        self._freezer = Freezer(
+            hypervisor=hypervisor,
+            records=self.records,
+            agents=self._guest_agents,
+            lock=self.domains.lock,
+            clock=clock,
+        )
         self.server = AgentServer(
             hypervisor=hypervisor,
             records=self.records,
@@ -214,6 +243,8 @@ class Agent:
             consoles=self.consoles,
             networks=networks,
             agents=self._guest_agents,
+            freezer=self._freezer,
+            note=self._incidents,
             workers=self._workers,
             pods=self.caches.pods,
             watcher=watcher,
@@ -267,17 +298,27 @@ class Agent:
             self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
 
     async def _not_alive(self, uid: str) -> None:
-        """A guest that fails its liveness probe is ended, as a kubelet ends a container."""
+        """A guest that fails its liveness probe is asked to end, as by a kubelet that ends its container."""
+        async with self.domains.lock(uid):
+            record = self.records.get(uid)
+            if record is None or record.stage is not Stage.STARTED:
+                return
+            await self.records.change(record, condemned=True)
+        self._incidents(record, Level.WARNING, "Unhealthy", "the liveness probe failed; the guest is shut down")
+        self.look(uid)
+
+    def _probe_failed(self, uid: str, kind: str, why: str) -> None:
         record = self.records.get(uid)
         pod = self.caches.pod(record) if record is not None else None
-        if record is None or record.stage is not Stage.STARTED:
-            return
         if pod is not None:
-            self.recorder.warning(pod, "Unhealthy", "the liveness probe of the guest failed; it will be ended")
-        with contextlib.suppress(KvtuiError):
-            await self._hypervisor.destroy(DomainId(record.domain))
+            self.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
+
+    def _migrating(self, domain: DomainId) -> bool:
+        record = self.records.of_domain(domain)
+        return record is not None and record.outgoing is not None and record.outgoing.ended is None
 
     async def _forget(self, record: Record) -> None:
+        self._freezer.forget(record.uid)
         self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
 
     # Life
@@ -306,6 +347,9 @@ class Agent:
                 tasks.create_task(self._released.run(), name="released volumes")
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")
+                tasks.create_task(self._credentials.run(), name="access credentials")
+                tasks.create_task(self._freezer.run(), name="thaws")
+                tasks.create_task(self._clocks.run(), name="clocks")
                 tasks.create_task(self._migrations.run(), name="migrations")
                 tasks.create_task(self._probes.run(), name="probes")
                 await self._known.wait()
@@ -334,6 +378,9 @@ class Agent:
             return
         record = self.records.of_domain(event.domain)
         if record is not None:
+            self._incidents.heard(record, event)
+            if isinstance(event, LifecycleChanged) and event.kind is LifecycleKind.RESUMED:
+                self._clocks.set(event.domain)
             self.look(record.uid)
 
     async def _learn(self) -> None:

@@ -22,7 +22,18 @@ from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import KvtuiError, NotFound, Permanent, Transient, Unreachable
 from kvtui.node import lifecycle, status
-from kvtui.node.hypervisor import DomainGone, DomainId, DomainState, DomainStatus, Hypervisor, NotRunning, Reason
+from kvtui.node.hypervisor import (
+    AgentUnavailable,
+    CallTimeout,
+    DomainGone,
+    DomainId,
+    DomainState,
+    DomainStatus,
+    Hypervisor,
+    NotRunning,
+    Reason,
+    ShutdownMode,
+)
 from kvtui.node.lifecycle import Do, Step, View
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.start import PredecessorAlive, Starter
@@ -107,6 +118,8 @@ class Domains:
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
         self._recoveries: dict[str, _Recovery] = {}
+        self._deaf: set[str] = set()
+        """Guests whose agents were asked for a shutdown in vain."""
 
     def lock(self, uid: str) -> asyncio.Lock:
         """Held by whoever changes a domain or its record."""
@@ -142,6 +155,7 @@ class Domains:
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
             self._recoveries.pop(uid, None)
+            self._deaf.discard(uid)
         return result
 
     async def domain_status(self, record: Record) -> DomainStatus | None:
@@ -194,6 +208,10 @@ class Domains:
     async def _start(self, vmi: VirtualMachineInstance, record: Record) -> bool:
         """False while something that others make is missing."""
         try:
+            if status.unmounted(vmi):
+                await self._starter.prepare(vmi, record)
+                await self._write_volumes(vmi, status.mounted(vmi))
+                return False
             await self._starter.start(vmi, record)
         except (ClaimPending, PredecessorAlive) as error:
             log.debug("the start waits", vmi=str(vmi.key), error=str(error))
@@ -208,16 +226,13 @@ class Domains:
 
     async def report_failure(self, vmi: VirtualMachineInstance, error: KvtuiError) -> None:
         """Synchronized=False and an event, with the error's own words."""
-            if status.unmounted(vmi):
-                await self._starter.prepare(vmi, record)
-                await self._write_volumes(vmi, status.mounted(vmi))
-                return False
         self._recorder.warning(vmi, "SyncFailed", str(error))
         await self.write(vmi, status.not_synchronized(vmi, str(error), self._now()))
 
     async def _sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
         wanted = vmi.spec.termination_grace_period_seconds if vmi.spec else None
         record = await self._records.change(record, grace=30 if wanted is None else max(0, wanted))
+        failure: Permanent | None = None
         try:
             try:
                 await self._companions.sync(vmi, record, domain)
@@ -244,7 +259,6 @@ class Domains:
         """Patches the status where it differs. Raises Conflict when somebody else was faster."""
         body = status.patch(vmi, wanted)
         if body is None:
-        failure: Permanent | None = None
             return
         with contextlib.suppress(NotFound):
             await self._client.patch(VirtualMachineInstance, vmi.key, body)
@@ -298,7 +312,19 @@ class Domains:
             if domain is not None and domain.state is DomainState.PAUSED:
                 # A stopped guest could not obey.
                 await self._hypervisor.resume(uuid)
-            await self._hypervisor.shutdown(uuid)
+            await self._ask_to_end(record, uuid)
+
+    async def _ask_to_end(self, record: Record, uuid: DomainId) -> None:
+        """By guest agent or power button, as libvirt chooses; by the button alone once an agent kept us waiting."""
+        if record.uid not in self._deaf:
+            try:
+                await self._hypervisor.shutdown(uuid)
+            except (AgentUnavailable, CallTimeout) as error:
+                log.info("the guest agent did not take the shutdown", uid=record.uid, error=str(error))
+                self._deaf.add(record.uid)
+            else:
+                return
+        await self._hypervisor.shutdown(uuid, ShutdownMode.ACPI)
 
     async def _kill(self, vmi: VirtualMachineInstance | None, record: Record) -> None:
         await self._records.change(record, killed=True)

@@ -1,27 +1,33 @@
 """What guest agents tell: polled per guest while the agent is connected, at intervals that grow to a steady pace.
 
+An agent that does not answer is only pinged, ever more rarely, until it answers: a guest can make us wait, but not
+often, and what it says is bounded (see `guestanswers`).
+
 Source: https://www.qemu.org/docs/master/interop/qemu-ga-ref.html
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from kvtui.errors import KvtuiError, Unreachable
-from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor
+from kvtui.node import guestanswers
+from kvtui.node.guestanswers import Exit, GuestFilesystem, GuestUser
+from kvtui.node.hypervisor import AgentUnavailable, DomainGone, DomainId, Hypervisor
 from kvtui.node.status import GuestNic
 
 log = structlog.get_logger()
 FIRST = 10.0
 """Seconds before the second look; doubles up to the steady interval."""
 INFO, VERSION, FILESYSTEMS, FREEZE, USERS = 120.0, 300.0, 300.0, 5.0, 10.0
+SILENT_FIRST, SILENT_MOST = 2.0, 120.0
+"""Seconds between pings of an agent that does not answer; doubles."""
 REQUIRED = frozenset(
     {
         "guest-ping",
@@ -38,33 +44,12 @@ REQUIRED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GuestUser:
-    """A logged-in user; login time in seconds since the epoch."""
-
-    name: str
-    domain: str
-    login: float
-
-
-@dataclass(frozen=True, slots=True)
-class GuestFilesystem:
-    """A mounted file system; bytes."""
-
-    name: str
-    mount: str
-    type: str
-    used: int
-    total: int
-    disks: tuple[Mapping[str, str], ...] = ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestFacts:
     """The latest answers."""
 
     nics: tuple[GuestNic, ...] = ()
-    os: Mapping[str, str] = field(default_factory=dict)
+    os: tuple[tuple[str, str], ...] = ()
     hostname: str = ""
     timezone: str = ""
     users: tuple[GuestUser, ...] = ()
@@ -72,14 +57,14 @@ class GuestFacts:
     version: str = ""
     commands: frozenset[str] = frozenset()
     frozen: bool = False
-    load: tuple[float, float, float] | None = None
 
-    @property
-    def supported(self) -> bool:
-        return not self.commands or self.commands >= REQUIRED
+    def supports(self, *more: str) -> bool:
+        """Whether the agent has what every guest needs and `more`; unknown counts as yes."""
+        return not self.commands or self.commands >= REQUIRED | frozenset(more)
 
 
 NOTHING = GuestFacts()
+Look = Callable[[DomainId, GuestFacts], Awaitable[GuestFacts]]
 
 
 class GuestAgents:
@@ -91,6 +76,7 @@ class GuestAgents:
         self._changed = changed
         self._facts: dict[str, GuestFacts] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._silent: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -100,6 +86,14 @@ class GuestAgents:
 
     def get(self, uid: str) -> GuestFacts:
         return self._facts.get(uid, NOTHING)
+
+    def connected(self, uid: str) -> bool:
+        """Whether somebody holds the other end of the channel."""
+        return uid in self._tasks
+
+    def answers(self, uid: str) -> bool:
+        """Whether an agent is connected that has not fallen silent."""
+        return uid in self._tasks and uid not in self._silent
 
     def watch(self, uid: str, domain: DomainId, *, connected: bool) -> None:
         """Starts or stops the poller as the agent comes and goes."""
@@ -116,114 +110,107 @@ class GuestAgents:
         if task is not None:
             task.cancel()
         self._facts.pop(uid, None)
+        self._silent.discard(uid)
+
+    def froze(self, uid: str, *, frozen: bool) -> None:
+        """What the next look would find."""
+        if self.connected(uid):
+            self.put(uid, replace(self.get(uid), frozen=frozen))
+
+    def put(self, uid: str, facts: GuestFacts) -> None:
+        """Keeps what was learned, and tells where it shows."""
+        before = self.get(uid)
+        self._facts[uid] = facts
+        shown = (facts.nics, facts.os, facts.frozen, facts.commands)
+        if shown != (before.nics, before.os, before.frozen, before.commands):
+            self._changed(uid)
 
     async def _poll(self, uid: str, domain: DomainId) -> None:
         loop = asyncio.get_running_loop()
-        polls: dict[Callable[[DomainId, GuestFacts], Any], float] = {
-            self._info: INFO,
+        looks: dict[Look, float] = {
+            self._system: INFO,
             self._version: VERSION,
             self._filesystems: FILESYSTEMS,
             self._users: USERS,
             self._freeze: FREEZE,
         }
-        due = dict.fromkeys(polls, loop.time())
-        pauses = dict.fromkeys(polls, FIRST)
+        due = dict.fromkeys(looks, loop.time())
+        pauses = dict.fromkeys(looks, FIRST)
+        silence = SILENT_FIRST
         while True:
-            poll = min(due, key=due.__getitem__)
-            await asyncio.sleep(max(0.0, due[poll] - loop.time()))
-            before = self.get(uid)
+            if uid in self._silent:
+                await asyncio.sleep(silence)
+                silence = min(silence * 2, SILENT_MOST)
+                if not await self._answers_now(domain):
+                    continue
+                self._silent.discard(uid)
+            look = min(due, key=due.__getitem__)
+            await asyncio.sleep(max(0.0, due[look] - loop.time()))
             try:
-                facts = await poll(domain, before)
+                facts = await look(domain, self.get(uid))
             except DomainGone:
                 return
-            except Unreachable:
-                facts = before
-            except (KvtuiError, ValueError, KeyError, TypeError) as error:
+            except (AgentUnavailable, Unreachable) as error:
+                log.info("a guest agent does not answer", uid=uid, error=str(error))
+                self._silent.add(uid)
+                continue
+            except KvtuiError as error:
                 log.debug("guest agent call failed", uid=uid, error=str(error))
-                facts = before
-            due[poll] = loop.time() + min(pauses[poll], polls[poll])
-            pauses[poll] = min(pauses[poll] * 2, polls[poll])
-            if uid not in self._tasks:
+                facts = self.get(uid)
+            silence = SILENT_FIRST
+            due[look] = loop.time() + min(pauses[look], looks[look])
+            pauses[look] = min(pauses[look] * 2, looks[look])
+            if self._tasks.get(uid) is not asyncio.current_task():
                 return
-            self._facts[uid] = facts
-            if (facts.nics, facts.os, facts.frozen, facts.supported) != (
-                before.nics,
-                before.os,
-                before.frozen,
-                before.supported,
-            ):
-                self._changed(uid)
+            self.put(uid, facts)
 
-    async def _info(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
-        return parse_info(await self._hypervisor.guest_info(domain), facts)
+    async def _answers_now(self, domain: DomainId) -> bool:
+        try:
+            await self.ping(domain)
+        except KvtuiError:
+            return False
+        return True
+
+    async def _system(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
+        found = guestanswers.system(await self._hypervisor.guest_info(domain))
+        return replace(facts, nics=found.nics, os=found.os, hostname=found.hostname, timezone=found.timezone)
 
     async def _version(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
-        answer = await self.command(domain, "guest-info")
-        names = frozenset(c["name"] for c in answer.get("supported_commands", []) if c.get("enabled", True))
-        return replace(facts, version=str(answer.get("version", "")), commands=names)
+        found = guestanswers.version(await self.command(domain, "guest-info"))
+        return replace(facts, version=found.version, commands=found.commands)
 
     async def _filesystems(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
-        return replace(facts, filesystems=tuple(_filesystem(f) for f in await self.command(domain, "guest-get-fsinfo")))
+        return replace(facts, filesystems=guestanswers.filesystems(await self.command(domain, "guest-get-fsinfo")))
 
     async def _users(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
-        found = await self.command(domain, "guest-get-users")
-        users = (GuestUser(u["user"], u.get("domain", ""), float(u.get("login-time", 0))) for u in found)
-        return replace(facts, users=tuple(users))
+        return replace(facts, users=guestanswers.users(await self.command(domain, "guest-get-users")))
 
     async def _freeze(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
-        return replace(facts, frozen=await self.command(domain, "guest-fsfreeze-status") == "frozen")
+        return replace(facts, frozen=guestanswers.frozen(await self.command(domain, "guest-fsfreeze-status")))
+
+    # Commands
 
     async def command(
         self, domain: DomainId, name: str, arguments: Mapping[str, Any] | None = None, timeout: float = 5.0
-    ) -> Any:
-        """The `return` of one command."""
+    ) -> str:
+        """The answer as it came. Raises AgentUnavailable, HypervisorRefused with the agent's own words."""
         request: dict[str, Any] = {"execute": name}
         if arguments:
             request["arguments"] = dict(arguments)
-        answer = await self._hypervisor.agent_command(domain, json.dumps(request), timeout)
-        return json.loads(answer).get("return")
+        return await self._hypervisor.agent_command(domain, json.dumps(request), timeout)
 
+    async def ping(self, domain: DomainId, timeout: float = 5.0) -> None:
+        await self.command(domain, "guest-ping", timeout=timeout)
 
-def _filesystem(raw: Mapping[str, Any]) -> GuestFilesystem:
-    disks = tuple(
-        {"serial": str(d.get("serial", "")), "bus-type": str(d.get("bus-type", ""))} for d in raw.get("disk", [])
-    )
-    return GuestFilesystem(
-        name=str(raw.get("name", "")),
-        mount=str(raw.get("mountpoint", "")),
-        type=str(raw.get("type", "")),
-        used=int(raw.get("used-bytes", 0)),
-        total=int(raw.get("total-bytes", 0)),
-        disks=disks,
-    )
-
-
-_OS = {
-    "os.id": "id",
-    "os.name": "name",
-    "os.pretty-name": "pretty_name",
-    "os.version": "version",
-    "os.version-id": "version_id",
-    "os.kernel-release": "kernel_release",
-    "os.kernel-version": "kernel_version",
-    "os.machine": "machine",
-}
-
-
-def parse_info(raw: Mapping[str, object], facts: GuestFacts) -> GuestFacts:
-    """libvirt's flat dictionary of virDomainGetGuestInfo."""
-    nics = []
-    with contextlib.suppress(ValueError, TypeError):
-        for n in range(int(str(raw.get("if.count", 0)))):
-            addresses = tuple(
-                str(raw.get(f"if.{n}.addr.{a}.addr", "")) for a in range(int(str(raw.get(f"if.{n}.addr.count", 0))))
-            )
-            mac, name = str(raw.get(f"if.{n}.hwaddr", "")), str(raw.get(f"if.{n}.name", ""))
-            nics.append(GuestNic(name, mac, tuple(a for a in addresses if a and not a.lower().startswith("fe80"))))
-    return replace(
-        facts,
-        nics=tuple(nics),
-        os={ours: str(raw[theirs]) for theirs, ours in _OS.items() if theirs in raw},
-        hostname=str(raw.get("hostname", "")),
-        timezone=str(raw.get("timezone.name", "")),
-    )
+    async def execute(self, domain: DomainId, command: list[str], timeout: float = 5.0) -> Exit:
+        """Runs a program in the guest and waits for its end. Raises TimeoutError; then it may run on."""
+        async with asyncio.timeout(timeout):
+            arguments = {"path": command[0], "arg": command[1:]}
+            pid = guestanswers.started(await self.command(domain, "guest-exec", arguments, timeout))
+            pause = 0.05
+            while True:
+                answer = await self.command(domain, "guest-exec-status", {"pid": pid}, timeout)
+                if (end := guestanswers.ended(answer)) is not None:
+                    return end
+                await asyncio.sleep(pause)  # the guest agent tells an end only when it is asked
+                pause = min(pause * 2, 1.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
@@ -23,6 +24,7 @@ from kvtui.errors import KvtuiError, Unreachable
 from kvtui.node import libvirt_events, libvirt_flags, owner
 from kvtui.node.hypervisor import (
     Affect,
+    AgentUnavailable,
     ConnectionChanged,
     DiskError,
     DomainId,
@@ -52,6 +54,8 @@ MODIFY = 120.0
 """Seconds for define, start, destroy and device changes; a start under load takes long."""
 OPEN = 20.0
 """Seconds for opening a connection: a cold daemon probes its emulators first."""
+ASKED = 8.0
+"""Seconds for asking a guest to shut down or reboot; libvirt takes five to find that an agent says nothing."""
 ALIVE_EVERY = 10.0
 SETTLE = 1.0
 """Seconds after a daemon's restart in which it still finds its guests again."""
@@ -68,6 +72,7 @@ class LibvirtHypervisor:
         self._connection: Any = None
         self._callbacks: list[int] = []
         self._handles: dict[DomainId, Any] = {}
+        self._turns: weakref.WeakValueDictionary[DomainId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._owners: dict[DomainId, Owner] = {}
         self._handlers: list[EventHandler] = []
         self._connected = asyncio.Event()
@@ -214,6 +219,30 @@ class LibvirtHypervisor:
 
         return await self._call(lane, on_domain, timeout)
 
+    async def _agent(
+        self, domain: DomainId, function: Callable[[Any], T], timeout: float, lane: Lane = Lane.AGENT, patience: int = 5
+    ) -> T:
+        """A call that a guest agent answers; one at a time for each guest, so that a slow one holds one thread.
+
+        `patience` is how many seconds libvirt waits for the agent, `timeout` how many we wait for our turn and for
+        libvirt. Raises AgentUnavailable when an earlier call takes all of that.
+        """
+        turn = self._turns.setdefault(domain, asyncio.Lock())
+
+        def ask(handle: Any) -> T:
+            handle.agentSetResponseTimeout(patience, 0)  # else it waits for ever
+            return function(handle)
+
+        try:
+            async with asyncio.timeout(timeout):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise AgentUnavailable("the guest agent is still busy with an earlier request") from error
+        try:
+            return await self._with(domain, ask, lane, timeout)
+        finally:
+            turn.release()
+
     async def facts(self) -> NodeFacts:
         def read(connection: Any) -> NodeFacts:
             info = connection.getInfo()
@@ -307,10 +336,13 @@ class LibvirtHypervisor:
 
     async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
         flags = libvirt_flags.SHUTDOWN[mode]
-        await self._with(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), Lane.AGENT, 30.0)
+        # libvirt waits up to a minute for an agent that took the request and says nothing more; a button is pressed.
+        lane = Lane.SHORT if mode is ShutdownMode.ACPI else Lane.REQUEST
+        await self._with(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), lane, ASKED)
 
     async def reboot(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
-        await self._with(domain, lambda d: d.reboot(libvirt_flags.REBOOT[mode]), Lane.AGENT, 30.0)
+        lane = Lane.SHORT if mode is ShutdownMode.ACPI else Lane.REQUEST
+        await self._with(domain, lambda d: d.reboot(libvirt_flags.REBOOT[mode]), lane, ASKED)
 
     async def reset(self, domain: DomainId) -> None:
         await self._with(domain, lambda d: d.reset(0))
@@ -414,28 +446,23 @@ class LibvirtHypervisor:
 
     async def agent_command(self, domain: DomainId, command: str, timeout: float = 5.0) -> str:
         seconds = max(1, round(timeout))
-        return await self._with(
-            domain,
-            lambda d: str(libvirt_qemu.qemuAgentCommand(d, command, seconds, 0)),
-            Lane.AGENT,
-            timeout + 5,
-        )
+
+        def ask(handle: Any) -> str:
+            return str(libvirt_qemu.qemuAgentCommand(handle, command, seconds, 0))
+
+        return await self._agent(domain, ask, timeout + 5, patience=seconds)
 
     async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
-        def read(handle: Any) -> dict[str, object]:
-            handle.agentSetResponseTimeout(5, 0)
-            return dict(handle.guestInfo(0, 0))
-
-        return await self._with(domain, read, Lane.AGENT, 20.0)
+        return await self._agent(domain, lambda d: dict(d.guestInfo(libvirt_flags.GUEST_INFO, 0)), 25.0)
 
     async def freeze(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.fsFreeze(), Lane.AGENT, 60.0)
+        await self._agent(domain, lambda d: d.fsFreeze(), 45.0, Lane.REQUEST, patience=30)
 
     async def thaw(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.fsThaw(), Lane.AGENT, 60.0)
+        await self._agent(domain, lambda d: d.fsThaw(), 45.0, Lane.REQUEST, patience=30)
 
     async def set_guest_time(self, domain: DomainId, seconds: int) -> None:
-        await self._with(domain, lambda d: d.setTime({"seconds": seconds, "nseconds": 0}, 0), Lane.AGENT, 10.0)
+        await self._agent(domain, lambda d: d.setTime({"seconds": seconds, "nseconds": 0}, 0), 15.0)
 
     async def screenshot(self, domain: DomainId) -> Screenshot:
         def take(connection: Any) -> Screenshot:
@@ -451,7 +478,7 @@ class LibvirtHypervisor:
                 raise
             return Screenshot(str(mime), bytes(data))
 
-        return await self._call(Lane.AGENT, take, 20.0)
+        return await self._call(Lane.REQUEST, take, 20.0)
 
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
         found = await self._with(domain, lambda d: dict(d.diskErrors()))

@@ -31,6 +31,12 @@ REBOOT = {
     ShutdownMode.ACPI: libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN,
     ShutdownMode.AGENT: libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT,
 }
+GUEST_INFO = (
+    libvirt.VIR_DOMAIN_GUEST_INFO_OS
+    | libvirt.VIR_DOMAIN_GUEST_INFO_TIMEZONE
+    | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME
+    | libvirt.VIR_DOMAIN_GUEST_INFO_INTERFACES
+)
 
 
 def migrate_params(request: MigrateRequest) -> tuple[dict[str, Any], int]:

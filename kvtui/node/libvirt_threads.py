@@ -38,12 +38,22 @@ _CONNECTION_CODES = frozenset(
 )
 
 
+_AGENT_CODES = frozenset(
+    getattr(libvirt, name)
+    for name in ("VIR_ERR_AGENT_UNRESPONSIVE", "VIR_ERR_AGENT_UNSYNCED", "VIR_ERR_AGENT_COMMAND_TIMEOUT")
+    if hasattr(libvirt, name)
+)
+
+
 class Lane(enum.Enum):
     """Which pool a call uses; the value is its number of threads."""
 
     SHORT = ("short", 8)
     MODIFY = ("modify", 6)
     AGENT = ("agent", 6)
+    """What is asked of guest agents again and again."""
+    REQUEST = ("request", 6)
+    """What somebody waits for and a guest may delay: a shutdown, a freeze, a picture."""
     LONG = ("long", 8)
     MONITOR = ("monitor", 2)
     ABORT = ("abort", 1)
@@ -81,7 +91,7 @@ def translate(error: libvirt.libvirtError, connection: Any) -> KvtuiError:
         return Unreachable(f"libvirt is not reachable: {message}")
     if code == libvirt.VIR_ERR_OPERATION_ABORTED:
         return Aborted(message, code)
-    if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE or "uest agent is not" in message:
+    if code in _AGENT_CODES or "uest agent is not" in message:
         return AgentUnavailable(message, code)
     if code == libvirt.VIR_ERR_OPERATION_INVALID or message.endswith("not running"):
         return NotRunning(message, code)

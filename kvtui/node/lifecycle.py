@@ -77,6 +77,7 @@ def plan(view: View) -> Step:
         over = vmi is None or (record.stage is Stage.INCOMING and _given_up(vmi, record))
         return Step(Do.CLEAN_UP) if over and not active else Step(Do.NOTHING, wake_in=2.0 if over else None)
     ending = vmi is None or vmi.metadata.deletion_timestamp is not None or view.pod_terminating
+    ending = ending or record.condemned
     if vmi is not None and not _ours(view) and phase in (SCHEDULED, RUNNING):
         return _moved(domain)
     if record.outgoing is not None and record.outgoing.ended is None and active:

@@ -9,21 +9,31 @@ Source: https://kubernetes.io/docs/concepts/configuration/liveness-readiness-sta
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import aiohttp
-import structlog
 
+from kvtui.api.core.parts import HTTPGetAction
 from kvtui.api.kubevirt.vmi import Probe
 from kvtui.errors import KvtuiError
-from kvtui.node.hypervisor import DomainId, Hypervisor
+from kvtui.node.guestagent import GuestAgents
+from kvtui.node.guestanswers import clean
+from kvtui.node.hypervisor import DomainId, DomainState, Hypervisor, Reason
 from kvtui.node.network.sandbox import Networks
 
-log = structlog.get_logger()
+_HEALTHY_PAUSES = frozenset(
+    {
+        Reason.USER,
+        Reason.MIGRATION,
+        Reason.SAVE,
+        Reason.DUMP,
+        Reason.SNAPSHOT,
+        Reason.STARTING_UP,
+        Reason.POSTCOPY,
+        Reason.SHUTTING_DOWN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,81 +56,89 @@ def counted(count: Count, result: bool, probe: Probe) -> Count:
     return replace(count, row=count.row + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One result, with the reason of a failure."""
+
+    healthy: bool
+    why: str = ""
+
+
 class Prober:
     """Asks one guest one question."""
 
-    def __init__(self, hypervisor: Hypervisor, networks: Networks) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, networks: Networks, agents: GuestAgents, migrating: Callable[[DomainId], bool]
+    ) -> None:
+        """`migrating`: the guest is on its way to another node."""
         self._hypervisor = hypervisor
         self._networks = networks
+        self._agents = agents
+        self._migrating = migrating
 
-    async def ask(self, probe: Probe, domain: DomainId, pod_uid: str) -> bool:
+    async def ask(self, probe: Probe, domain: DomainId, pod_uid: str) -> Outcome:
         """Whether the guest answered as it should, within the probe's timeout."""
         timeout = float(probe.timeout_seconds or 1)
         try:
-            async with asyncio.timeout(timeout + 1):
-                if probe.guest_agent_ping is not None:
-                    await self._hypervisor.agent_command(domain, '{"execute":"guest-ping"}', timeout)
-                    return True
-                if probe.exec is not None:
-                    return await self._exec(domain, list(probe.exec.command), timeout)
-                if probe.tcp_socket is not None:
-                    made = await self._networks.open_connection(pod_uid, int(str(probe.tcp_socket.port)))
-                    made.close()
-                    return True
-                if probe.http_get is not None:
-                    return await self._http(probe, pod_uid, timeout)
-        except (KvtuiError, TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:
-            log.debug("probe failed", pod_uid=pod_uid, error=str(error))
-            return False
-        return True
+            async with asyncio.timeout(timeout):
+                return await self._ask(probe, domain, pod_uid, timeout)
+        except TimeoutError:
+            return Outcome(False, f"no answer within {timeout:g} s")
+        except (KvtuiError, OSError, ValueError, aiohttp.ClientError) as error:
+            return Outcome(False, clean(str(error)))
 
-    async def _http(self, probe: Probe, pod_uid: str, timeout: float) -> bool:
-        get = probe.http_get
-        assert get is not None
+    async def _ask(self, probe: Probe, domain: DomainId, pod_uid: str, timeout: float) -> Outcome:
+        if probe.guest_agent_ping is not None:
+            return await self._ping(domain, timeout)
+        if probe.exec is not None:
+            if not probe.exec.command:
+                return Outcome(False, "the probe has no command")
+            end = await self._agents.execute(domain, list(probe.exec.command), timeout)
+            return Outcome(end.code == 0, f"the command ended with {end.code}")
+        if probe.tcp_socket is not None:
+            made = await self._networks.open_connection(pod_uid, int(str(probe.tcp_socket.port)))
+            made.close()
+        elif probe.http_get is not None:
+            return await self._http(probe.http_get, pod_uid, timeout)
+        return Outcome(True)
+
+    async def _ping(self, domain: DomainId, timeout: float) -> Outcome:
+        """A guest that was stopped for a reason of ours cannot answer, and is well."""
+        status = await self._hypervisor.status(domain)
+        if self._migrating(domain) or (status.state is DomainState.PAUSED and status.reason in _HEALTHY_PAUSES):
+            return Outcome(True)
+        await self._agents.ping(domain, timeout)
+        return Outcome(True)
+
+    async def _http(self, get: HTTPGetAction, pod_uid: str, timeout: float) -> Outcome:
         network = self._networks.get(pod_uid)
         host = get.host or (network.ips[0] if network is not None and network.ips else "")
         if not host:
-            return False
+            return Outcome(False, "the guest has no address")
         scheme, path = (get.scheme or "HTTP").lower(), get.path or "/"
         host = f"[{host}]" if ":" in host else host
         headers = {h.name: h.value for h in get.http_headers}
         limit = aiohttp.ClientTimeout(total=timeout)
         async with aiohttp.ClientSession(timeout=limit) as session:
-            # As a kubelet: the guest's certificate is its own business.
             url = f"{scheme}://{host}:{get.port}{path if path.startswith('/') else '/' + path}"
             async with session.get(url, headers=headers, ssl=False, allow_redirects=False) as answer:
-                return 200 <= answer.status < 400
-
-    async def _exec(self, domain: DomainId, command: list[str], timeout: float) -> bool:
-        if not command:
-            return False
-        arguments = {"path": command[0], "arg": command[1:], "capture-output": True}
-        request = json.dumps({"execute": "guest-exec", "arguments": arguments})
-        answer = json.loads(await self._hypervisor.agent_command(domain, request, timeout))
-        pid = answer["return"]["pid"]
-        status = json.dumps({"execute": "guest-exec-status", "arguments": {"pid": pid}})
-        pause = 0.05
-        while True:
-            found = json.loads(await self._hypervisor.agent_command(domain, status, timeout))["return"]
-            if found.get("exited"):
-                with contextlib.suppress(ValueError):
-                    log.debug("probe command", out=base64.b64decode(found.get("out-data", ""))[:200])
-                return bool(found.get("exitcode") == 0)
-            await asyncio.sleep(pause)  # the guest agent tells an end only when it is asked
-            pause = min(pause * 2, 1.0)
+                return Outcome(200 <= answer.status < 400, f"HTTP status {answer.status}")
 
 
 Report = Callable[[str], Awaitable[None]]
+Failed = Callable[[str, str, str], None]
 
 
 class Probes:
     """The probe loops of a node; `run` owns their tasks. A loop exists while its guest runs."""
 
-    def __init__(self, prober: Prober, *, ready: Callable[[str], None], dead: Report) -> None:
-        """`ready` is told the UID whose readiness changed, `dead` that a guest failed its liveness probe."""
+    def __init__(self, prober: Prober, *, ready: Callable[[str], None], dead: Report, failed: Failed) -> None:
+        """`ready` is told the UID whose readiness changed, `dead` that a guest failed its liveness probe, and `failed`
+        of each failure: UID, readiness or liveness, and why."""
         self._prober = prober
         self._ready = ready
         self._dead = dead
+        self._failed = failed
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._readiness: dict[str, bool] = {}
@@ -158,7 +176,9 @@ class Probes:
         await asyncio.sleep(float(probe.initial_delay_seconds or 0))
         while True:
             result = await self._prober.ask(probe, domain, pod_uid)
-            before, count = count, counted(count, result, probe)
+            if not result.healthy:
+                self._failed(uid, kind, result.why)
+            before, count = count, counted(count, result.healthy, probe)
             if count.healthy is not before.healthy:
                 if kind == "readiness":
                     self._readiness[uid] = count.healthy

@@ -10,9 +10,10 @@ import structlog
 from kvtui.api import quantity
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.controlloop.controller import Result
-from kvtui.node import migratable
+from kvtui.node import credentials, migratable
 from kvtui.node.build import NodeTraits
 from kvtui.node.console import Closed, Consoles
+from kvtui.node.credentials import Credentials
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
 from kvtui.node.limits import Limits
@@ -30,10 +31,10 @@ class Plugging(Protocol):
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None: ...
 
-
     def memory_failure(self, uid: str) -> str: ...
 
     def forget(self, uid: str) -> None: ...
+
 
 def _requested(vmi: VirtualMachineInstance, live: LiveDomain) -> int:
     at_boot = vmi.status.memory.guest_at_boot if vmi.status and vmi.status.memory else None
@@ -62,6 +63,7 @@ class Reporter:
         networks: Networks,
         consoles: Consoles,
         agents: GuestAgents,
+        keys: Credentials,
         traits: Callable[[], NodeTraits],
         plugging: Plugging | None = None,
         probes: Probes,
@@ -75,6 +77,7 @@ class Reporter:
         self._networks = networks
         self._consoles = consoles
         self._agents = agents
+        self._credentials = keys
         self._traits = traits
         self._plugging = plugging
         self._probes = probes
@@ -87,6 +90,7 @@ class Reporter:
         self._consoles.open(record.uid, self._records.directory(record.uid))
         live = await self._read(record)
         self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
+        self._credentials.watch(vmi, DomainId(record.domain), connected=live.agent_connected)
         spec = vmi.spec
         self._probes.watch(
             record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
@@ -110,23 +114,24 @@ class Reporter:
             domain=domain,
             machine=live.machine,
             agent_connected=live.agent_connected,
-            agent_supported=guest.supported,
+            agent_supported=guest.supports(*credentials.needed(vmi)),
             nics=live.nics,
             pod_interfaces={n.name: n.pod_interface for n in network.nics} if network else {},
             pod_ips={n.name: n.ips for n in network.nics} if network else {},
             guest_nics=guest.nics,
             guest_os=guest.os,
             frozen=guest.frozen,
+            credentials=self._credentials.outcome(record.uid),
             targets=live.targets,
             sizes=sizes,
             memory=live.memory,
             requested=_requested(vmi, live),
+            memory_failure=self._plugging.memory_failure(record.uid) if self._plugging is not None else "",
             topology=live.plugged_topology,
             verdicts=migratable.verdicts(vmi, node=self._node, host_model=bool(self._traits().guests.host_model)),
             migration_method=migratable.method(vmi),
         )
 
-            memory_failure=self._plugging.memory_failure(record.uid) if self._plugging is not None else "",
     async def _read(self, record: Record) -> LiveDomain:
         xml = await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE)
         return read(parse(xml))
@@ -140,9 +145,10 @@ class Reporter:
     async def gone(self, record: Record) -> None:
         await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
         self._agents.forget(record.uid)
+        self._credentials.forget(record.uid)
         self._probes.forget(record.uid)
+        if self._plugging is not None:
+            self._plugging.forget(record.uid)
         self._limits.forget(record.uid)
         await self._migrations.close(record.uid)
         await self._forget(record)
-        if self._plugging is not None:
-            self._plugging.forget(record.uid)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Awaitable
 from typing import Any
 
 import structlog
@@ -28,12 +29,21 @@ from kvtui.api.wire import ObjectKey, to_json
 from kvtui.console.inotify import Watcher
 from kvtui.controlloop.informer import Informer
 from kvtui.errors import Conflict, Invalid, NotFound, Unreachable
-from kvtui.node import logs, metrics, podstatus
+from kvtui.node import guestanswers, logs, metrics, podstatus
 from kvtui.node.access import guard
 from kvtui.node.console import Consoles
 from kvtui.node.domains import Domains
+from kvtui.node.freezing import Freezer, seconds
 from kvtui.node.guestagent import GuestAgents, GuestFacts
-from kvtui.node.hypervisor import AgentUnavailable, DomainId, Hypervisor, ShutdownMode
+from kvtui.node.hypervisor import (
+    AgentUnavailable,
+    CallTimeout,
+    DomainId,
+    Hypervisor,
+    HypervisorRefused,
+    ShutdownMode,
+)
+from kvtui.node.incidents import Level, Note
 from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
@@ -45,8 +55,6 @@ log = structlog.get_logger()
 PREFIX = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
 SHOWN = 10
 """Users and file systems that guestosinfo tells."""
-FREEZE_DEFAULT = 300.0
-"""Seconds after which a frozen guest is thawed when nobody says otherwise."""
 
 
 class AgentServer:
@@ -61,6 +69,8 @@ class AgentServer:
         consoles: Consoles,
         networks: Networks,
         agents: GuestAgents,
+        freezer: Freezer,
+        note: Note,
         workers: Workers,
         pods: Informer[Pod],
         watcher: Watcher,
@@ -72,12 +82,12 @@ class AgentServer:
         self._domains = domains
         self._consoles = consoles
         self._agents = agents
+        self._freezer = freezer
+        self._note = note
         self._workers = workers
         self._pods = pods
         self._watcher = watcher
         self._target = target
-        self._thaws: dict[str, asyncio.TimerHandle] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._streams = Streams(records=records, consoles=consoles, networks=networks, find=self._record, replay=replay)
         self.started = asyncio.Event()
         self.port = 0
@@ -121,8 +131,6 @@ class AgentServer:
             await asyncio.get_running_loop().create_future()
         finally:
             await self._consoles.close_all()
-            for timer in self._thaws.values():
-                timer.cancel()
             await runner.cleanup()
 
     def _record(self, request: web.Request) -> Record:
@@ -216,50 +224,44 @@ class AgentServer:
 
     async def _softreboot(self, request: web.Request) -> web.StreamResponse:
         record, domain = self._running(request)
-        facts = self._agents.get(record.uid)
-        if not facts.commands and not record.acpi:
+        by_agent = self._agents.connected(record.uid)
+        if not by_agent and not record.acpi:
             raise Invalid("VMI neither have the agent connected nor the ACPI feature enabled")
+        if by_agent and not self._agents.answers(record.uid) and record.acpi:
+            by_agent = False  # nobody would hear it
         try:
-            await self._hypervisor.reboot(domain, ShutdownMode.AGENT if facts.commands else ShutdownMode.ACPI)
-        except AgentUnavailable as error:
+            await self._hypervisor.reboot(domain, ShutdownMode.AGENT if by_agent else ShutdownMode.ACPI)
+        except (AgentUnavailable, CallTimeout) as error:
             log.info("the guest agent did not confirm the reboot", uid=record.uid, error=str(error))
+        self._note(record, Level.NORMAL, "SoftRebooted", "VirtualMachineInstance soft rebooted")
         return web.Response(status=202)
 
     async def _reset(self, request: web.Request) -> web.StreamResponse:
-        _, domain = self._running(request)
+        record, domain = self._running(request)
         await self._hypervisor.reset(domain)
+        self._note(record, Level.NORMAL, "Reset", "VirtualMachineInstance reset")
         return web.Response(status=202)
 
     async def _freeze(self, request: web.Request) -> web.StreamResponse:
-        record, domain = self._running(request)
+        record, _ = self._running(request)
         if record.outgoing is not None and record.outgoing.ended is None:
             raise Conflict("the guest is being migrated")
-        timeout = FREEZE_DEFAULT
-        if request.can_read_body:
-            timeout = _seconds(str((await _body(request)).get("unfreezeTimeout", "")), FREEZE_DEFAULT)
-        await self._hypervisor.freeze(domain)
-        self._cancel_thaw(record.uid)
-        if timeout > 0:
-            loop = asyncio.get_running_loop()
-            self._thaws[record.uid] = loop.call_later(timeout, self._thaw_later, record.uid, domain)
-        return web.Response(status=202)
+        body = await _body(request) if request.can_read_body else {}
+        timeout = seconds(str(body.get("unfreezeTimeout", "")))
+        return await self._frozen(record, self._freezer.freeze(record, timeout))
 
     async def _unfreeze(self, request: web.Request) -> web.StreamResponse:
-        record, domain = self._running(request)
-        self._cancel_thaw(record.uid)
-        await self._hypervisor.thaw(domain)
+        record, _ = self._running(request)
+        return await self._frozen(record, self._freezer.thaw(record))
+
+    async def _frozen(self, record: Record, work: Awaitable[None]) -> web.StreamResponse:
+        try:
+            await work
+        except HypervisorRefused as error:
+            words = guestanswers.clean(str(error))
+            self._note(record, Level.WARNING, "FreezeError", words)
+            raise Invalid(words) from error
         return web.Response(status=202)
-
-    def _cancel_thaw(self, uid: str) -> None:
-        timer = self._thaws.pop(uid, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _thaw_later(self, uid: str, domain: DomainId) -> None:
-        self._thaws.pop(uid, None)
-        task = asyncio.create_task(self._hypervisor.thaw(domain), name=f"thaw {uid}")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     async def _screenshot(self, request: web.Request) -> web.StreamResponse:
         _, domain = self._running(request)
@@ -281,7 +283,7 @@ class AgentServer:
             guest_agent_version=facts.version,
             hostname=facts.hostname,
             timezone=facts.timezone,
-            os=VirtualMachineInstanceGuestOSInfo(**facts.os),
+            os=VirtualMachineInstanceGuestOSInfo(**dict(facts.os)),
             supported_commands=[GuestAgentCommandInfo(name=c, enabled=True) for c in sorted(facts.commands)],
             user_list=_user_list(facts)[:SHOWN],
             fs_info=VirtualMachineInstanceFileSystemInfo(disks=_disk_list(facts)[:SHOWN]),
@@ -332,10 +334,7 @@ def _disk_list(facts: GuestFacts) -> list[VirtualMachineInstanceFileSystem]:
             file_system_type=f.type,
             used_bytes=f.used,
             total_bytes=f.total,
-            disk=[
-                VirtualMachineInstanceFileSystemDisk(serial=d.get("serial") or None, bus_type=d.get("bus-type", ""))
-                for d in f.disks
-            ],
+            disk=[VirtualMachineInstanceFileSystemDisk(serial=serial or None, bus_type=bus) for serial, bus in f.disks],
         )
         for f in facts.filesystems
     ]
@@ -353,19 +352,3 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Invalid("the body is not an object")
     return found
-
-
-def _seconds(text: str, default: float) -> float:
-    """A Go duration such as "5m0s", or plain seconds."""
-    if not text:
-        return default
-    total, number = 0.0, ""
-    for character in text:
-        if character.isdigit() or character == ".":
-            number += character
-        else:
-            scale = {"h": 3600.0, "m": 60.0, "s": 1.0}.get(character)
-            if scale is None or not number:
-                raise Invalid(f"{text!r} is not a duration")
-            total, number = total + float(number) * scale, ""
-    return total + (float(number) if number else 0.0)

@@ -71,6 +71,10 @@ class Record(Wire, frozen=True):
     """Seconds for a graceful shutdown, as last seen in the spec."""
     shutdown_since: Time | None = None
     signalled: Time | None = None
+    condemned: bool = False
+    """A liveness probe failed: the guest ends as if its Pod had been deleted."""
+    thaw: Time | None = None
+    """When a frozen guest is thawed if nobody does it before."""
     killed: bool = False
     """Our own hand ended the guest when its grace was over."""
     persistent_state: bool = False

@@ -8,7 +8,7 @@ Source: kubevirt.io/api/core/v1, VirtualMachineInstanceStatus.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvtui.api import quantity
@@ -28,6 +28,9 @@ from kvtui.api.wire import evolve, to_wire
 from kvtui.node.hypervisor import DomainState, DomainStatus, Reason
 
 PAUSED, AGENT, SYNCHRONIZED = "Paused", "AgentConnected", "Synchronized"
+CREDENTIALS = "AccessCredentialsSynchronized"
+GUEST_ONLY = 10
+"""Interfaces of the guest besides the spec's that are shown."""
 SYNC_REASON = "Synchronizing with the Domain failed."
 _PAUSES = {
     Reason.USER: ("PausedByUser", "VMI was paused by user"),
@@ -70,8 +73,11 @@ class Observation:
     pod_ips: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Addresses by interface name as the network room knows them."""
     guest_nics: Sequence[GuestNic] = ()
-    guest_os: Mapping[str, str] = field(default_factory=dict)
+    guest_os: Sequence[tuple[str, str]] = ()
+    """Field and value of what the guest agent tells of the system."""
     frozen: bool = False
+    credentials: tuple[bool, str] | None = None
+    """Whether keys and passwords are in the guest, and why not; None where the guest agent has none to put there."""
     targets: Mapping[str, str] = field(default_factory=dict)
     """Target device by volume."""
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -80,14 +86,14 @@ class Observation:
     """Bytes that the guest has now."""
     requested: int = 0
     """Bytes that the guest was asked to have, pluggable memory included."""
+    memory_failure: str = ""
+    """Why the guest could not be given the memory of its spec."""
     topology: tuple[int, int, int] | None = None
     """Sockets, cores, threads that are plugged."""
     verdicts: Sequence[VirtualMachineInstanceCondition] = ()
     """LiveMigratable and StorageLiveMigratable."""
     migration_method: str = ""
 
-    memory_failure: str = ""
-    """Why the guest could not be given the memory of its spec."""
 
 def running(
     vmi: VirtualMachineInstance, seen: Observation, now: str, failure: str = ""
@@ -99,9 +105,15 @@ def running(
     conditions = _paused(status, seen.domain, now)
     conditions = _flag(conditions, AGENT, seen.agent_connected, now)
     conditions = _flag(conditions, "AgentVersionNotSupported", seen.agent_connected and not seen.agent_supported, now)
+    conditions = _credentials(conditions, seen.credentials, now)
     conditions = [c for c in conditions if c.type != SYNCHRONIZED and not _done(c.type, vmi, seen)]
     for verdict in seen.verdicts:
         conditions = with_condition(conditions, verdict, now)
+    if failure:
+        known = [c for c in status.conditions if c.type == SYNCHRONIZED]
+        conditions = with_condition([*conditions, *known], _not_synchronized(failure), now)
+    if seen.memory_failure and any(c.type == "HotMemoryChange" for c in conditions):
+        conditions = with_condition(conditions, _memory_failed(seen.memory_failure), now)
     changes: dict[str, Any] = {
         "conditions": conditions,
         "interfaces": interfaces(vmi, seen),
@@ -109,11 +121,6 @@ def running(
         "fs_freeze_status": "frozen" if seen.frozen else None,
     }
     if seen.machine:
-    if failure:
-        known = [c for c in status.conditions if c.type == SYNCHRONIZED]
-        conditions = with_condition([*conditions, *known], _not_synchronized(failure), now)
-    if seen.memory_failure and any(c.type == "HotMemoryChange" for c in conditions):
-        conditions = with_condition(conditions, _memory_failed(seen.memory_failure), now)
         changes["machine"] = Machine(type=seen.machine)
     if seen.migration_method:
         changes["migration_method"] = seen.migration_method
@@ -125,8 +132,9 @@ def running(
     if seen.topology is not None:
         sockets, cores, threads = seen.topology
         changes["current_cpu_topology"] = CPUTopology(sockets=sockets, cores=cores, threads=threads)
-    if seen.guest_os and seen.guest_os.get("name") != (status.guest_os_info and status.guest_os_info.name):
-        changes["guest_os_info"] = VirtualMachineInstanceGuestOSInfo(**seen.guest_os)
+    told = VirtualMachineInstanceGuestOSInfo(**dict(seen.guest_os))
+    if seen.guest_os and told.name != (status.guest_os_info and status.guest_os_info.name):
+        changes["guest_os_info"] = told
     return evolve(status, **changes)
 
 
@@ -196,14 +204,6 @@ def _flag(
     return with_condition(conditions, VirtualMachineInstanceCondition(type=name, status="True"), now)
 
 
-def _paused(
-    status: VirtualMachineInstanceStatus, domain: DomainStatus, now: str
-) -> list[VirtualMachineInstanceCondition]:
-    conditions = list(status.conditions)
-    if domain.state is not DomainState.PAUSED:
-        return [c for c in conditions if c.type != PAUSED]
-    if any(c.type == PAUSED for c in conditions):
-        return conditions
 def _credentials(
     conditions: Sequence[VirtualMachineInstanceCondition], synced: tuple[bool, str] | None, now: str
 ) -> list[VirtualMachineInstanceCondition]:
@@ -218,6 +218,14 @@ def _credentials(
     return with_condition(kept, wanted, now)
 
 
+def _paused(
+    status: VirtualMachineInstanceStatus, domain: DomainStatus, now: str
+) -> list[VirtualMachineInstanceCondition]:
+    conditions = list(status.conditions)
+    if domain.state is not DomainState.PAUSED:
+        return [c for c in conditions if c.type != PAUSED]
+    if any(c.type == PAUSED for c in conditions):
+        return conditions
     words = _PAUSES.get(domain.reason)
     migration = status.migration_state
     if domain.reason is Reason.MIGRATION and migration is not None and migration.mode == "Paused":
@@ -232,7 +240,7 @@ def _credentials(
 def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMachineInstanceNetworkInterface]:
     """Interfaces of the spec in its order, then those that only the guest has; merged by MAC."""
     known = {i.name: i for i in (vmi.status.interfaces if vmi.status else [])}
-    by_mac = {nic.mac.lower(): nic for nic in seen.guest_nics}
+    by_mac = {nic.mac.lower(): _reachable(nic) for nic in seen.guest_nics}
     by_name = {nic.name: nic for nic in seen.nics}
     result = []
     for spec in vmi.spec.domain.devices.interfaces if vmi.spec else []:
@@ -248,6 +256,8 @@ def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMa
         # The pod's addresses are those under which others reach a masqueraded guest.
         if spec.masquerade is not None and seen.pod_ips.get(spec.name):
             ips = seen.pod_ips[spec.name]
+        if guest is not None:
+            ips = tuple(sorted(ips, key=lambda ip: ":" in ip))  # IPv4 first
         result.append(
             VirtualMachineInstanceNetworkInterface(
                 name=spec.name,
@@ -261,19 +271,23 @@ def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMa
                 link_state="up" if nic.link_up else "down",
             )
         )
-    for guest in by_mac.values():
-        if guest.name == "lo" or not guest.mac:
-            continue
-        result.append(
-            VirtualMachineInstanceNetworkInterface(
-                mac=guest.mac,
-                ip_address=guest.ips[0] if guest.ips else None,
-                ip_addresses=list(guest.ips),
-                interface_name=guest.name,
-                info_source="guest-agent",
-            )
+    others = [nic for nic in by_mac.values() if nic.name != "lo" and nic.mac]
+    result.extend(
+        VirtualMachineInstanceNetworkInterface(
+            mac=guest.mac,
+            ip_address=guest.ips[0] if guest.ips else None,
+            ip_addresses=list(guest.ips),
+            interface_name=guest.name,
+            info_source="guest-agent",
         )
+        for guest in others[:GUEST_ONLY]
+    )
     return result
+
+
+def _reachable(nic: GuestNic) -> GuestNic:
+    """The interface without the addresses that mean nothing beyond its link."""
+    return replace(nic, ips=tuple(ip for ip in nic.ips if not ip.lower().startswith("fe80:")))
 
 
 def volume_status(known: Sequence[VolumeStatus], seen: Observation, wanted: Collection[str]) -> list[VolumeStatus]:
@@ -297,20 +311,6 @@ def volume_status(known: Sequence[VolumeStatus], seen: Observation, wanted: Coll
     return result
 
 
-def _hotplug_phase(volume: VolumeStatus, target: str, *, gone: bool) -> dict[str, str]:
-    if gone and not target:
-        return {
-            "phase": "UnMountedFromPod",
-            "reason": "VolumeUnMountedFromPod",
-            "message": f"Volume {volume.name} has been unmounted from virt-launcher pod",
-        }
-    if target and volume.phase in ("MountedToPod", "AttachedToNode", "Bound", "Pending", "Ready"):
-        return {
-            "phase": "Ready",
-            "reason": "VolumeReady",
-            "message": f"Successfully attach hotplugged volume {volume.name} to VM",
-        }
-    return {}
 def unmounted(vmi: VirtualMachineInstance) -> list[str]:
     """Hot-plugged volumes of the spec that a start has to wait for: they are part of the first description."""
     wanted = {
@@ -352,6 +352,20 @@ def volume_news(before: Sequence[VolumeStatus], after: Sequence[VolumeStatus]) -
     return [*news, *(("VolumeUnplugged", f"Volume {name} has been unplugged") for name in gone)]
 
 
+def _hotplug_phase(volume: VolumeStatus, target: str, *, gone: bool) -> dict[str, str]:
+    if gone and not target:
+        return {
+            "phase": "UnMountedFromPod",
+            "reason": "VolumeUnMountedFromPod",
+            "message": f"Volume {volume.name} has been unmounted from virt-launcher pod",
+        }
+    if target and volume.phase in ("MountedToPod", "AttachedToNode", "Bound", "Pending", "Ready"):
+        return {
+            "phase": "Ready",
+            "reason": "VolumeReady",
+            "message": f"Successfully attach hotplugged volume {volume.name} to VM",
+        }
+    return {}
 
 
 def patch(vmi: VirtualMachineInstance, wanted: VirtualMachineInstanceStatus) -> dict[str, Any] | None:

@@ -1,0 +1,127 @@
+"""Frozen file systems of guests, and the hand that thaws them in time: a guest that is frozen for ever is lost.
+
+When a guest has to be thawed is written down before it is frozen, so an agent that was killed meanwhile keeps the
+promise when it is back.
+
+Source: https://kubevirt.io/user-guide/storage/snapshot_restore_api/ (unfreezeTimeout)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from kvtui.api.times import from_time, to_time
+from kvtui.controlloop.backoff import Backoff
+from kvtui.errors import Invalid, KvtuiError
+from kvtui.node.guestagent import GuestAgents
+from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, NotRunning
+from kvtui.node.state import Record, Records, Stage
+
+log = structlog.get_logger()
+DEFAULT = 300.0
+"""Seconds after which a frozen guest is thawed when nobody says otherwise."""
+
+
+class Freezer:
+    """Freezes and thaws; `run` owns what is to happen later."""
+
+    def __init__(
+        self,
+        *,
+        hypervisor: Hypervisor,
+        records: Records,
+        agents: GuestAgents,
+        lock: Callable[[str], asyncio.Lock],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._records = records
+        self._agents = agents
+        self._lock = lock
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Takes up the promises of an earlier agent, too."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for record in self._records:
+                if record.thaw is not None and record.stage is Stage.STARTED:
+                    self._arm(record)
+            await asyncio.get_running_loop().create_future()
+
+    async def freeze(self, record: Record, timeout: float) -> None:
+        """Freezes all file systems and thaws them after `timeout` seconds, unless that is 0; a frozen guest stays."""
+        if self._agents.get(record.uid).frozen:
+            return
+        thaw = to_time(self._clock() + timedelta(seconds=timeout)) if timeout > 0 else None
+        record = await self._note(record, thaw)
+        if thaw is not None:
+            self._arm(record)
+        await self._hypervisor.freeze(DomainId(record.domain))
+        self._agents.froze(record.uid, frozen=True)
+
+    async def thaw(self, record: Record) -> None:
+        self.forget(record.uid)
+        await self._hypervisor.thaw(DomainId(record.domain))
+        await self._note(record, None)
+        self._agents.froze(record.uid, frozen=False)
+
+    def forget(self, uid: str) -> None:
+        task = self._tasks.pop(uid, None)
+        if task is not None:
+            task.cancel()
+
+    async def _note(self, record: Record, thaw: str | None) -> Record:
+        async with self._lock(record.uid):
+            current = self._records.get(record.uid)
+            return record if current is None else await self._records.change(current, thaw=thaw)
+
+    def _arm(self, record: Record) -> None:
+        self.forget(record.uid)
+        if self._group is not None:
+            self._tasks[record.uid] = self._group.create_task(self._thaw_later(record), name=f"thaw {record.uid}")
+
+    async def _thaw_later(self, record: Record) -> None:
+        assert record.thaw is not None
+        await asyncio.sleep(max(0.0, (from_time(record.thaw) - self._clock()).total_seconds()))
+        backoff = Backoff(1.0, 30.0)
+        while True:
+            try:
+                await self._hypervisor.thaw(DomainId(record.domain))
+                break
+            except (DomainGone, NotRunning):
+                return
+            except KvtuiError as error:
+                log.warning("a guest cannot be thawed", uid=record.uid, error=str(error))
+                await asyncio.sleep(backoff.next())
+        log.info("a guest was thawed because nobody else did", uid=record.uid)
+        await self._note(record, None)
+        self._agents.froze(record.uid, frozen=False)
+
+
+def seconds(text: str) -> float:
+    """A Go duration such as "5m0s", or plain seconds; the default for nothing. Raises Invalid."""
+    if not text:
+        return DEFAULT
+    total, number, unit = 0.0, "", ""
+    scales = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "ns": 1e-9}
+    for character in f"{text} ":
+        digit = character.isascii() and (character.isdigit() or character == ".")
+        if unit and (digit or character == " "):
+            if unit not in scales or number.count(".") > 1 or number in ("", "."):
+                raise Invalid(f"{text!r} is not a duration")
+            total, number, unit = total + float(number) * scales[unit], "", ""
+        if digit:
+            number += character
+        elif character != " ":
+            unit += character
+    try:
+        return total + (float(number) if number else 0.0)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is not a duration") from error
