@@ -22,18 +22,7 @@ from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import KvtuiError, NotFound, Permanent, Transient, Unreachable
 from kvtui.node import lifecycle, status
-from kvtui.node.hypervisor import (
-    AgentUnavailable,
-    CallTimeout,
-    DomainGone,
-    DomainId,
-    DomainState,
-    DomainStatus,
-    Hypervisor,
-    NotRunning,
-    Reason,
-    ShutdownMode,
-)
+from kvtui.node.hypervisor import DomainGone, DomainId, DomainState, DomainStatus, Hypervisor, NotRunning, Reason
 from kvtui.node.lifecycle import Do, Step, View
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.start import PredecessorAlive, Starter
@@ -118,8 +107,6 @@ class Domains:
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
         self._recoveries: dict[str, _Recovery] = {}
-        self._deaf: set[str] = set()
-        """Guests whose agents were asked for a shutdown in vain."""
 
     def lock(self, uid: str) -> asyncio.Lock:
         """Held by whoever changes a domain or its record."""
@@ -155,7 +142,6 @@ class Domains:
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
             self._recoveries.pop(uid, None)
-            self._deaf.discard(uid)
         return result
 
     async def domain_status(self, record: Record) -> DomainStatus | None:
@@ -312,19 +298,7 @@ class Domains:
             if domain is not None and domain.state is DomainState.PAUSED:
                 # A stopped guest could not obey.
                 await self._hypervisor.resume(uuid)
-            await self._ask_to_end(record, uuid)
-
-    async def _ask_to_end(self, record: Record, uuid: DomainId) -> None:
-        """By guest agent or power button, as libvirt chooses; by the button alone once an agent kept us waiting."""
-        if record.uid not in self._deaf:
-            try:
-                await self._hypervisor.shutdown(uuid)
-            except (AgentUnavailable, CallTimeout) as error:
-                log.info("the guest agent did not take the shutdown", uid=record.uid, error=str(error))
-                self._deaf.add(record.uid)
-            else:
-                return
-        await self._hypervisor.shutdown(uuid, ShutdownMode.ACPI)
+            await self._hypervisor.shutdown(uuid)
 
     async def _kill(self, vmi: VirtualMachineInstance | None, record: Record) -> None:
         await self._records.change(record, killed=True)
