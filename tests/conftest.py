@@ -1,7 +1,7 @@
 """The order of a whole run: tests that need only processors first, side by side; guests last, one at a time.
 
 With `pytest -n 2 --dist loadgroup --no-loadscope-reorder` all tests with guests go to one worker, after the others:
-two at a time starve each other on a small machine.
+two at a time starve each other on a small machine. The marks have to be there before pytest-xdist looks for them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pytest
 _SERIAL = ("e2e", "engine", "soak", "bench")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _needs_guests(item):

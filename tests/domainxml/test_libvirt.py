@@ -52,6 +52,8 @@ def libvirtd() -> Iterator[private_libvirt.PrivateLibvirt]:
     if os.geteuid() != 0 or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64"):
         pytest.skip("needs root, libvirtd and qemu-system-x86_64")
     with tempfile.TemporaryDirectory(prefix="kd") as directory, private_libvirt.running(Path(directory)) as running:
+        for name in ("state", "s"):
+            (running.directory / name).mkdir()
         yield running
 
 
@@ -99,7 +101,6 @@ def test_an_emulated_guest_starts_with_all_that_emulation_permits(
     libvirtd: private_libvirt.PrivateLibvirt, name: str
 ) -> None:
     domain = _domain(name, libvirtd.directory)
-    (libvirtd.directory / "s").mkdir(exist_ok=True)
     _make_images(domain)
     connection = libvirtd.connection
     first = connection.defineXMLFlags(to_text(domain), DEFINE_VALIDATE)
@@ -116,7 +117,6 @@ def test_an_emulated_guest_starts_with_all_that_emulation_permits(
 
 def test_devices_are_plugged_into_a_running_guest(libvirtd: private_libvirt.PrivateLibvirt) -> None:
     images = libvirtd.directory / "state"
-    images.mkdir(exist_ok=True)
     machine = vmi(
         domain={"memory": {"guest": "1Gi", "maxGuest": "4Gi"}},
         devices={
@@ -130,7 +130,6 @@ def test_devices_are_plugged_into_a_running_guest(libvirtd: private_libvirt.Priv
     )
     paths = NodePaths(str(images), str(libvirtd.directory / "s"))
     context = Context(kvm=False, allow_emulation=True, paths=paths)
-    (libvirtd.directory / "s").mkdir(exist_ok=True)
     nics: dict[str, Attachment] = {
         "default": Bridged("kvb0", "kvh0", "02:00:00:00:01:00"),
         "late": Bridged("kvb0", "kvh1", "02:00:00:00:01:01"),
