@@ -97,6 +97,7 @@ def render(claim: PersistentVolumeClaim, storage_class: StorageClass, node: Node
     return PersistentVolume(
         metadata=ObjectMeta(
             name=volume_name(claim),
+            labels={CLEANUP_NODE: node.metadata.name},  # by which the node's agent finds it
             annotations={PROVISIONED_BY: provisioner, CLEANUP_NODE: node.metadata.name},
             finalizers=[FINALIZER],
         ),

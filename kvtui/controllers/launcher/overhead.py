@@ -112,7 +112,8 @@ def memory_overhead(
     if memory is not None and memory.reserved_overhead is not None and memory.reserved_overhead.added_overhead:
         total += Amount.of(memory.reserved_overhead.added_overhead)
     if ratio is not None:
-        total += Amount(Decimal(int(total.kilo() * (ratio - 1)) * 1000), binary=False)
+        more = int(total.kilo() * (float(ratio) - 1.0))  # in floating point, as upstream rounds
+        total += Amount(Decimal(more * 1000), binary=False)
     return total + _network_overhead(spec, plugins or {})
 
 

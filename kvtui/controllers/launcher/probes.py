@@ -41,7 +41,7 @@ def pod_probe(vmi: VirtualMachineInstance, probe: Probe | None) -> dict[str, Any
         rendered["exec"] = {"command": command}
         rendered["timeoutSeconds"] = timeout + 1
     elif probe.http_get is not None:
-        rendered["httpGet"] = to_wire(probe.http_get)
+        rendered["httpGet"] = {"path": "/", "scheme": "HTTP", **to_wire(probe.http_get)}
     elif probe.tcp_socket is not None:
         rendered["tcpSocket"] = to_wire(probe.tcp_socket)
     return {key: value for key, value in rendered.items() if value is not None}

@@ -6,6 +6,7 @@ Source: kubevirt pkg/virt-controller/services/rendervolumes.go; control plane fa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 from kvtui.api.core.pod import PodVolume
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec, Volume
@@ -87,6 +88,10 @@ def _of(volume: Volume, spec: VirtualMachineInstanceSpec, claims: Mapping[str, s
             for f in volume.downward_api.fields
         ]
         yield PodVolume(name=volume.name, downward_api={"items": items})
+    elif volume.host_disk is not None:
+        sort = "DirectoryOrCreate" if volume.host_disk.type == "DiskOrCreate" else "Directory"
+        where = str(PurePosixPath(volume.host_disk.path).parent)
+        yield PodVolume(name=volume.name, host_path={"path": where, "type": sort})
     else:
         yield from _cloud_init(volume)
 

@@ -206,6 +206,7 @@ class VirtualMachineController:
         if datavolumes.made_at_once(view) and not await self._create_data_volumes(view, state):
             return view
         if view.data_volumes and not view.data_volumes_ready and view.strategy != "Halted":
+            self._report_failed(view)
             return view
         match decide(view):
             case Start():
@@ -253,6 +254,12 @@ class VirtualMachineController:
             self.recorder.normal(view.vm, "SuccessfulDataVolumeCreate", message)
         return True
 
+    def _report_failed(self, view: View) -> None:
+        for name, volume in view.data_volumes.items():
+            if volume.status.phase == "Failed":
+                message = f"DataVolume {name} failed to import disk image"
+                self.recorder.warning(view.vm, "FailedDataVolumeImport", message)
+
     async def _start(self, view: View, state: Pass, expanded: Expanded) -> None:
         vm, client = view.vm, self.context.client
         if view.foreign:
@@ -267,7 +274,13 @@ class VirtualMachineController:
         state.restart = None
         try:
             revision = await self._store_revision(view)
-            vmi = instance_of(view, spec=expanded.spec, annotations=expanded.annotations, revision=revision)
+            vmi = instance_of(
+                view,
+                spec=expanded.spec,
+                annotations=expanded.annotations,
+                revision=revision,
+                preferred=expanded.preferred,
+            )
             created = await client.create(vmi)
         except ApiError as problem:
             self.recorder.warning(vm, "FailedCreate", f"Error creating virtual machine instance: {problem}")

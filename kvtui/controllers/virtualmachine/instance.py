@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 
 from kvtui.api.kubevirt.domain import Firmware, Input
+from kvtui.api.kubevirt.instancetype import DevicePreferences
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, VirtualMachineInstanceStatus
 from kvtui.api.meta import ObjectMeta
@@ -34,16 +35,24 @@ def with_firmware_uuid(spec: VirtualMachineInstanceSpec, vm_name: str) -> Virtua
     return evolve(spec, domain=evolve(spec.domain, firmware=firmware))
 
 
-def with_default_input(spec: VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec:
-    devices = spec.domain.devices
+def with_default_input(
+    spec: VirtualMachineInstanceSpec, preferred: DevicePreferences | None
+) -> VirtualMachineInstanceSpec:
+    devices, wished = spec.domain.devices, preferred or DevicePreferences()
     if not devices.autoattach_input_device or devices.inputs:
         return spec
-    devices = evolve(devices, inputs=[Input(name=DEFAULT_INPUT, bus="usb", type="tablet")])
+    bus, type_ = wished.preferred_input_bus or "usb", wished.preferred_input_type or "tablet"
+    devices = evolve(devices, inputs=[Input(name=DEFAULT_INPUT, bus=bus, type=type_)])
     return evolve(spec, domain=evolve(spec.domain, devices=devices))
 
 
 def instance_of(
-    view: View, *, spec: VirtualMachineInstanceSpec, annotations: dict[str, str], revision: str
+    view: View,
+    *,
+    spec: VirtualMachineInstanceSpec,
+    annotations: dict[str, str],
+    revision: str,
+    preferred: DevicePreferences | None = None,
 ) -> VirtualMachineInstance:
     """`spec` and `annotations`: the template's, with instancetype and preference applied."""
     vm: VirtualMachine = view.vm
@@ -55,7 +64,7 @@ def instance_of(
             given[key] = vm.metadata.annotations[key]
     if view.strategy == "WaitAsReceiver":
         given[names.CREATE_MIGRATION_TARGET] = "true"
-    spec = with_default_input(with_firmware_uuid(spec, vm.metadata.name))
+    spec = with_default_input(with_firmware_uuid(spec, vm.metadata.name), preferred)
     if view.start_requested and view.request is not None and view.request.data.get("paused") == "true":
         spec = evolve(spec, start_strategy="Paused")
     return VirtualMachineInstance(

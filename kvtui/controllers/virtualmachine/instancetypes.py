@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from kvtui.api.core.config import ControllerRevision
 from kvtui.api.kubevirt.instancetype import (
+    DevicePreferences,
     VirtualMachineClusterInstancetype,
     VirtualMachineClusterPreference,
     VirtualMachineInstancetype,
@@ -57,6 +58,8 @@ class Expanded:
     """With references to revisions in its status."""
     spec: VirtualMachineInstanceSpec
     annotations: dict[str, str] = field(default_factory=dict)
+    preferred: DevicePreferences | None = None
+    """For devices that the instance gets beyond its template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ class Instancetypes:
         config = ClusterConfig(self._context.config.configuration)
         template, clashes = apply(vm.spec.template, found, config)
         if clashes:
-            fields = ", ".join(f"spec.domain.{c}" if not c.startswith("nodeSelector") else f"spec.{c}" for c in clashes)
+            fields = ", ".join(c if c.startswith("annotations.") else f"spec.{c}" for c in clashes)
             return SyncError("FailedCreate", f"VMI conflicts with instancetype spec in fields: [{fields}]")
         policy = self._policy()
         if policy != "reference" and (policy == "expandAll" or not _has_revision(vm)):
@@ -199,7 +202,8 @@ class Instancetypes:
             raise
         except ApiError as error:
             return SyncError("FailedCreate", STORING.format(error))
-        return Expanded(vm, template.spec, {**template.metadata.annotations, **names_of(vm.spec)})
+        devices = found.preference.devices if found.preference is not None else None
+        return Expanded(vm, template.spec, {**template.metadata.annotations, **names_of(vm.spec)}, devices)
 
     def started_template(self, view: View, started: VirtualMachineSpec | None) -> VirtualMachineInstanceSpec | None:
         """The template of the start with what was applied then."""

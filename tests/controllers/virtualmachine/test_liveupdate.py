@@ -62,7 +62,12 @@ def test_requests_grow_with_sockets() -> None:
         ({"domain": {"cpu": {"sockets": 8}}}, liveupdate.SOCKETS_TOO_MANY),
         ({"domain": {"cpu": {"cores": 2}}}, NOT_LIVE),
         ({"domain": {"memory": {"guest": "512Mi"}}}, "memory hotplug not supported, Memory hotplug is only available"),
-        ({"domain": {"memory": {"guest": "8Gi"}}}, liveupdate.MEMORY_TOO_MUCH),
+        (
+            {"domain": {"memory": {"guest": "8Gi"}}},
+            "memory hotplug not supported, Guest memory is greater than the configured maxGuest memory",
+        ),
+        ({"domain": {"memory": {"guest": "2049Mi"}}}, "memory hotplug not supported, Guest memory must be 2Mi aligned"),
+        ({"nodeSelector": {"a": "b"}, "hostname": "other"}, NOT_LIVE),
         ({"domain": {"devices": {"rng": {}}}}, NOT_LIVE),
         ({"terminationGracePeriodSeconds": 5}, NOT_LIVE),
         ({"domain": {"devices": {"disks": []}}, "volumes": []}, NOT_LIVE),
@@ -91,6 +96,88 @@ def test_a_second_cpu_change_waits_for_the_first() -> None:
     )
     assert outcome.error is not None
     assert outcome.error.reason == "HotPlugCPUError"
+
+
+MIGRATING = {"migrationState": {"startTimestamp": "2026-03-01T11:59:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("over", "reason", "message"),
+    [
+        (
+            {"domain": {"cpu": {"sockets": 9}}},
+            "HotPlugCPUError",
+            "Error encountered while handling CPU change request: CPU hotplug is not allowed while VMI is migrating",
+        ),
+        (
+            {"nodeSelector": {"a": "b"}},
+            "AffinityChangeError",
+            (
+                "Error encountered while handling node affinity change request: "
+                "Node affinity should not be changed during VMI migration"
+            ),
+        ),
+        (
+            {"tolerations": [{"key": "gpu", "operator": "Exists"}]},
+            "TolerationsChangeError",
+            (
+                "Error encountered while handling tolerations change request: "
+                "tolerations should not be changed during VMI migration"
+            ),
+        ),
+        (
+            {"domain": {"memory": {"guest": "9Gi"}}},
+            "HotPlugMemoryError",
+            (
+                "error encountered while handling memory hotplug requests: "
+                "memory hotplug is not allowed while VMI is migrating"
+            ),
+        ),
+    ],
+)
+def test_a_migration_holds_up_every_live_change(over: dict[str, Any], reason: str, message: str) -> None:
+    present = vmi(status={"conditions": MIGRATABLE, "phase": "Running", **MIGRATING})
+    wanted = from_wire(spec(over), VirtualMachineInstanceSpec)
+    outcome = liveupdate.evaluate(
+        View(vm=vm(), now=NOW, vmi=present), from_wire(guest(), VirtualMachineInstanceSpec), wanted
+    )
+    assert (outcome.restart, outcome.vmi) == (None, present)
+    assert outcome.error is not None
+    assert (outcome.error.reason, outcome.error.message) == (reason, message)
+
+
+def test_sockets_of_a_guest_with_queues_per_cpu_need_a_restart() -> None:
+    queues = {"domain": {"devices": {"networkInterfaceMultiqueue": True}}}
+    wanted = from_wire(merged(spec(queues), {"domain": {"cpu": {"sockets": 2}}}), VirtualMachineInstanceSpec)
+    started = from_wire(spec(queues), VirtualMachineInstanceSpec)
+    present = vmi(status={"conditions": MIGRATABLE}, spec=queues)
+    assert liveupdate.evaluate(View(vm=vm(), now=NOW, vmi=present), started, wanted).restart == (
+        liveupdate.SOCKETS_QUEUES
+    )
+
+
+@pytest.mark.parametrize(("before", "restart"), [(None, None), ("5d307ca9-b3ef-428c-8861-06e72d69f223", NOT_LIVE)])
+def test_an_identity_may_be_added_but_not_changed(before: str | None, restart: str | None) -> None:
+    started = spec({"domain": {"firmware": {"uuid": before}}}) if before else guest()
+    wanted = spec({"domain": {"firmware": {"uuid": "c6a5ca8f-1d12-4cd5-8a36-6f5ac0c14b8e"}}})
+    outcome = liveupdate.evaluate(
+        View(vm=vm(), now=NOW, vmi=vmi(status={"conditions": MIGRATABLE})),
+        from_wire(started, VirtualMachineInstanceSpec),
+        from_wire(wanted, VirtualMachineInstanceSpec),
+    )
+    assert outcome.restart == restart
+
+
+def test_a_topology_where_there_was_none_needs_a_restart() -> None:
+    started = guest()
+    del started["domain"]["cpu"]
+    wanted = merged(started, {"domain": {"cpu": {"sockets": 2}}})
+    outcome = liveupdate.evaluate(
+        View(vm=vm(), now=NOW, vmi=vmi(status={"conditions": MIGRATABLE})),
+        from_wire(started, VirtualMachineInstanceSpec),
+        from_wire(wanted, VirtualMachineInstanceSpec),
+    )
+    assert outcome.restart == NOT_LIVE
 
 
 def test_memory_reaches_a_migratable_instance_and_its_requests() -> None:
