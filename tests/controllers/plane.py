@@ -44,6 +44,8 @@ class Plane:
     server: RunningServer
     client: Client
     context: ControllerContext
+    clock: Callable[[], datetime] = now
+    """The controllers' clock."""
 
     async def until(self, type_: type[R], key: tuple[str, str], holds: Callable[[R | None], bool]) -> R | None:
         """The object once it is as wanted, told by a watch. None stands for an absent object."""
@@ -73,6 +75,7 @@ async def control_plane(
     *,
     settings: ControllerSettings = QUICK,
     further: Sequence[MakeController] = (),
+    clock: Callable[[], datetime] = now,
     **server_options: Any,
 ) -> AsyncIterator[Plane]:
     """Runs until the block ends; failures of the controllers fail the test."""
@@ -95,10 +98,10 @@ async def control_plane(
         client = await stack.enter_async_context(Client(await load(server.kubeconfig)))
         account = server.kubeconfig_for(CONTROLLERS, ["system:masters"])
         own = await stack.enter_async_context(Client(await load(account)))
-        context = ControllerContext.of(own, settings, now)
+        context = ControllerContext.of(own, settings, clock)
         running = asyncio.create_task(run_with(context, standins=True, further=further), name="controllers")
         try:
-            yield Plane(server, client, context)
+            yield Plane(server, client, context, clock)
             if running.done():
                 running.result()
         finally:

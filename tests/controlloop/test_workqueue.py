@@ -76,7 +76,9 @@ async def test_idle_means_nothing_waits_and_nothing_is_worked_on() -> None:
 
 async def test_closing_drops_what_was_planned() -> None:
     queue: WorkQueue[str] = WorkQueue()
+    due = asyncio.Event()
     queue.add_after("a", 0.001)
+    asyncio.get_running_loop().call_later(0.002, due.set)
     queue.close()
-    await asyncio.sleep(0.01)
+    await due.wait()
     assert len(queue) == 0

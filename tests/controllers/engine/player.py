@@ -12,7 +12,7 @@ from kvtui.api.times import to_time
 from kvtui.api.wire import to_wire
 from kvtui.client.rest import Patch
 from kvtui.controllers import names
-from tests.controllers.plane import Plane, now
+from tests.controllers.plane import Plane
 
 ROOM = {
     "cpu": "16",
@@ -37,14 +37,14 @@ async def join(plane: Plane, name: str, **labels: str) -> None:
             "cpu-model-migration.node.kubevirt.io/Skylake": "true",
             **labels,
         },
-        annotations={names.HEARTBEAT: to_time(now())},
+        annotations={names.HEARTBEAT: to_time(plane.clock())},
     )
     await plane.client.create(Node(metadata=meta))
     await beat(plane, name)
 
 
 async def beat(plane: Plane, name: str) -> None:
-    moment = to_time(now())
+    moment = to_time(plane.clock())
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": moment}
     status = {"capacity": ROOM, "allocatable": ROOM, "conditions": [ready]}
     await plane.client.patch(Node, ("", name), {"status": status}, subresource="status")
@@ -97,7 +97,7 @@ async def set_vmi(plane: Plane, name: str, **status: Any) -> VirtualMachineInsta
     client = plane.context.client
     if phase := status.get("phase"):
         present = await client.get(VirtualMachineInstance, (NAMESPACE, name))
-        stamp = {"phase": phase, "phaseTransitionTimestamp": to_time(now())}
+        stamp = {"phase": phase, "phaseTransitionTimestamp": to_time(plane.clock())}
         stamps = [to_wire(t) for t in present.status.phase_transition_timestamps]
         status["phaseTransitionTimestamps"] = [*stamps, stamp]
     return await client.patch(VirtualMachineInstance, (NAMESPACE, name), {"status": status})
