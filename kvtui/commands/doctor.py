@@ -27,6 +27,7 @@ _LEAST_QEMU = (7, 2)
 _PLUGINS = ("bridge", "host-local", "portmap")
 _PLUGIN_PATHS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _QEMU_CONF = Path("/etc/libvirt/qemu.conf")
+_CGROUPS = ((Path("/sys/fs/cgroup"), ("cgroup.controllers",)), (Path("/sys/fs/cgroup"), ("cpu", "memory")))
 _OVMF = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd")
 
 
@@ -52,6 +53,8 @@ async def examine(engine: EngineDirectory) -> list[Finding]:
         _libvirt,
         _libvirt_answers,
         _console_logs,
+        _isolation,
+        _limits,
         _firmware,
         _tpm,
         _cni,
@@ -120,17 +123,20 @@ def _libvirt(_: EngineDirectory) -> Finding:
 
 def _libvirt_answers(_: EngineDirectory) -> Finding:
     name = "libvirtd"
+    if os.geteuid() != 0:
+        if _output("virsh", "--quiet", "--connect", "qemu:///session", "hostname") is None:
+            return Finding(
+                name, Grade.FAILED, "this user's session libvirtd does not start", "virsh -c qemu:///session"
+            )
+        return Finding(name, Grade.OK, "this user's own, of the session")
     if answers():
         connected = _output("virsh", "--quiet", "--connect", "qemu:///system", "hostname")
         if connected is None:
-            fix = "add this user to the group libvirt, or use sudo"
-            return Finding(name, Grade.FAILED, "it runs, but refuses this user", fix)
+            return Finding(name, Grade.FAILED, "it runs, but refuses root", "`systemctl status libvirtd` tells why")
         return Finding(name, Grade.OK, "it answers")
     if systemd_runs():
         return Finding(name, Grade.FAILED, "it does not run", "systemctl enable --now libvirtd.socket")
-    if os.geteuid() == 0:
-        return Finding(name, Grade.OK, "it does not run; `kvtui local start` starts it, as nothing else does here")
-    return Finding(name, Grade.FAILED, "it does not run, and only root can start it", "use sudo")
+    return Finding(name, Grade.OK, "it does not run; `kvtui local start` starts it, as nothing else does here")
 
 
 def _console_logs(_: EngineDirectory) -> Finding:
@@ -151,6 +157,47 @@ def _console_logs(_: EngineDirectory) -> Finding:
     )
 
 
+def _isolation(engine: EngineDirectory) -> Finding:
+    """Whom QEMU runs as, and what keeps it from the rest of the machine."""
+    from xml.etree import ElementTree
+
+    from kvtui.node import capabilities, identity
+
+    name = "isolation"
+    if os.geteuid() != 0:
+        return Finding(name, Grade.OK, "VMs run as this user, like everything that this user runs")
+    text = _output("virsh", "--quiet", "--connect", "qemu:///system", "capabilities") if answers() else None
+    if text is None:
+        return Finding(name, Grade.OK, "known when libvirtd runs")
+    host = capabilities.host(ElementTree.fromstring(text))  # noqa: S314  # libvirt's own serialisation
+    conf = identity.settings()
+    if host.user.uid == 0:
+        return Finding(name, Grade.ADVICE, "QEMU runs as root", f"take user and group out of {_QEMU_CONF}")
+    if "seccomp_sandbox=0" in conf.split():
+        return Finding(name, Grade.ADVICE, "QEMU runs without seccomp", f"take seccomp_sandbox out of {_QEMU_CONF}")
+    if reason := identity.hindrance(host.user, _existing(engine.data), conf):
+        return Finding(name, Grade.ADVICE, f"all VMs run as one user: {reason}", "then each VM has a user of its own")
+    confined = f", confined by {host.security}" if host.security else ""
+    return Finding(
+        name, Grade.OK, f"each VM has a user of its own{confined}; those with a TPM share user {host.user.uid}"
+    )
+
+
+def _limits(_: EngineDirectory) -> Finding:
+    """Whether libvirt can bound what a VM uses."""
+    from kvtui.node import identity
+
+    name = "VM limits"
+    if os.geteuid() != 0:
+        return Finding(name, Grade.OK, "none: control groups need root")
+    if "cgroup_controllers=[]" in identity.settings().split():
+        fix = f"take cgroup_controllers out of {_QEMU_CONF}"
+        return Finding(name, Grade.ADVICE, "limits of VMs are not enforced: libvirt uses no control groups", fix)
+    if not any(all((place / part).exists() for part in parts) for place, parts in _CGROUPS):
+        return Finding(name, Grade.ADVICE, "limits of VMs are not enforced: no control groups", "mount /sys/fs/cgroup")
+    return Finding(name, Grade.OK, "control groups of libvirt")
+
+
 def _firmware(_: EngineDirectory) -> Finding:
     if any(Path(path).exists() for path in _OVMF):
         return Finding("UEFI", Grade.OK, "OVMF is installed")
@@ -164,6 +211,8 @@ def _tpm(_: EngineDirectory) -> Finding:
 
 
 def _cni(_: EngineDirectory) -> Finding:
+    if os.geteuid() != 0:
+        return Finding("CNI plugins", Grade.OK, "not used without root")
     missing = [p for p in _PLUGINS if not any(Path(place, p).exists() for place in _PLUGIN_PATHS)]
     if missing:
         fix = "apt-get install containernetworking-plugins"
@@ -172,17 +221,17 @@ def _cni(_: EngineDirectory) -> Finding:
 
 
 def _nftables(_: EngineDirectory) -> Finding:
+    if os.geteuid() != 0:
+        return Finding("nftables", Grade.OK, "not used without root")
     if shutil.which("nft") is None:
         return Finding("nftables", Grade.FAILED, "not installed", "apt-get install nftables")
-    if os.geteuid() != 0:
-        return Finding("nftables", Grade.OK, "installed; only root can look further")
     if _output("nft", "--check", "add", "table", "ip", "kvtui_doctor") is None:
         return Finding("nftables", Grade.FAILED, "this kernel refuses a table", "load the module nf_tables")
     return Finding("nftables", Grade.OK, "the kernel takes rules")
 
 
 def _tools(_: EngineDirectory) -> Finding:
-    packages = {"ip": "iproute2", "dnsmasq": "dnsmasq-base", "nsenter": "util-linux"}
+    packages = {"ip": "iproute2", "dnsmasq": "dnsmasq-base", "nsenter": "util-linux"} if os.geteuid() == 0 else {}
     missing = [package for tool, package in packages.items() if shutil.which(tool) is None]
     if not any(shutil.which(tool) for tool in ("genisoimage", "xorriso", "mkisofs")):
         missing.append("genisoimage")
@@ -190,13 +239,18 @@ def _tools(_: EngineDirectory) -> Finding:
         return Finding(
             "tools", Grade.FAILED, f"not installed: {', '.join(missing)}", f"apt-get install {' '.join(missing)}"
         )
-    return Finding("tools", Grade.OK, "ip, dnsmasq, an ISO maker")
+    return Finding("tools", Grade.OK, ", ".join((*packages, "an ISO maker")))
+
+
+def _existing(place: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _disk(engine: EngineDirectory) -> Finding:
-    place = engine.data
-    while not place.exists():
-        place = place.parent
+    place = _existing(engine.data)
     usage = shutil.disk_usage(place)
     found = f"{usage.free / 2**30:.1f} GiB free for {engine.data}"
     if usage.free < _LEAST_DISK:
@@ -205,9 +259,7 @@ def _disk(engine: EngineDirectory) -> Finding:
 
 
 def _permissions(engine: EngineDirectory) -> Finding:
-    place = engine.data
-    while not place.exists():
-        place = place.parent
+    place = _existing(engine.data)
     if not os.access(place, os.W_OK):
         fix = "use sudo, or choose another directory with --data"
         return Finding("permissions", Grade.FAILED, f"{place} is not writable for this user", fix)

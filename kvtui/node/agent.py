@@ -25,7 +25,7 @@ from kvtui.controlloop.controller import Controller
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import KvtuiError
-from kvtui.node import build, capabilities, mounts, observe, podstatus
+from kvtui.node import build, capabilities, mounts, observe, podstatus, rootless
 from kvtui.node.build import Builder, NodeTraits
 from kvtui.node.console import Consoles
 from kvtui.node.credentials import Credentials
@@ -53,11 +53,13 @@ from kvtui.node.migration.room import MigrationRoom
 from kvtui.node.migration.source import Source
 from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
+from kvtui.node.network.usermode import UserNetworks
 from kvtui.node.plugging import Devices
 from kvtui.node.pods import Pods
 from kvtui.node.probes import Prober, Probes
 from kvtui.node.registration import Health, Registration
 from kvtui.node.report import Reporter
+from kvtui.node.rootless import PortForwards
 from kvtui.node.server import AgentServer
 from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records, Stage
@@ -98,6 +100,8 @@ class Agent:
         self._traits: NodeTraits | None = None
         self._known = asyncio.Event()
         self._foreign = 0
+        self.began = False
+        """What an earlier agent left is known."""
         self.records = Records(layout)
         self.recorder = EventRecorder(client, "virt-handler", clock, host=settings.node)
         self.caches = NodeCaches(client, settings.node)
@@ -169,6 +173,9 @@ class Agent:
             dead=self._not_alive,
             failed=self._probe_failed,
         )
+        forwards = None
+        if isinstance(networks, UserNetworks):
+            forwards = PortForwards(client, networks, self.caches.pod, self.recorder)
         devices = Devices(
             hypervisor=hypervisor,
             records=self.records,
@@ -190,6 +197,7 @@ class Agent:
             plugging=devices,
             probes=self._probes,
             limits=Limits(hypervisor, self.caches.pod, lambda: self.traits().kvm),
+            forwards=forwards,
             migrations=self._migrations,
             forget=self._forget,
         )
@@ -221,6 +229,7 @@ class Agent:
             lock=self.domains.lock,
             look=self.look,
             ready=self._probes.is_ready,
+            refusal=rootless.refusal if forwards is not None else lambda _: "",
             pull_backoff=settings.pull_backoff,
         )
         self._domain_loop: Controller[str] = Controller(
@@ -326,6 +335,7 @@ class Agent:
     async def run(self) -> None:
         await mounts.ensure(self._layout)
         await asyncio.to_thread(self.records.load)
+        self.began = True
         unsubscribe = self._hypervisor.subscribe(self._on_event)
         self.caches.on_vmi(self.look)
         self.caches.pods.subscribe(self._on_pod)

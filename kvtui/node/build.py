@@ -18,12 +18,13 @@ from kvtui.domainxml.architecture import Arch, arch_of
 from kvtui.domainxml.finish import finish
 from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
 from kvtui.domainxml.metadata import ownership_of
-from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement
+from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement, UserMode
 from kvtui.domainxml.ports import placeholder_count
 from kvtui.node import identity, owner
 from kvtui.node.capabilities import GO_ARCH, Guests, Host
 from kvtui.node.hypervisor import Owner
 from kvtui.node.network.types import Nic, PodNetwork
+from kvtui.node.network.usermode import USER
 from kvtui.node.volumes import blocks
 from kvtui.node.volumes.room import Prepared
 
@@ -126,6 +127,8 @@ def attachments(network: PodNetwork | None) -> dict[str, Attachment]:
 
 
 def attachment(nic: Nic) -> Attachment:
+    if nic.binding == USER:
+        return UserMode(mac=nic.mac)
     return Bridged(bridge=nic.bridge, device=nic.tap, mac=nic.mac, mtu=nic.mtu)
 
 

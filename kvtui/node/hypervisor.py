@@ -448,6 +448,12 @@ class Hypervisor(Protocol):
     async def limit(self, domain: DomainId, share: Share) -> None:
         """Limits a running domain by control groups. Raises HypervisorRefused where the host has none for it."""
 
+    async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
+        """Has QEMU pass a port of 127.0.0.1 to a port of a guest with user-mode networking. Raises HypervisorRefused.
+
+        `interface` is the name in the spec.
+        """
+
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None: ...
 
     async def start_postcopy(self, domain: DomainId) -> None: ...

@@ -64,25 +64,26 @@ def shares(vmi: VirtualMachineInstance) -> str:
 def hindrance(common: QemuUser, directory: Path, conf: str | None = None) -> str:
     """Why VMs of this node cannot have users of their own; empty where they can. Blocks.
 
-    `conf` is the text of qemu.conf, by default this machine's.
+    `conf` is what `settings` gives, by default for this machine.
     """
     if os.geteuid() != 0:
         return "only root's libvirt runs QEMU as other users"
     if common.uid == 0:
         return f"{QEMU_CONF} has QEMU run as root"
-    if (_conf() if conf is None else conf).find("dynamic_ownership=0") >= 0:
+    if "dynamic_ownership=0" in (settings() if conf is None else conf).split():
         return f"{QEMU_CONF} keeps libvirt from giving disks to users (dynamic_ownership = 0)"
     if not _has_acls(directory):
         return f"the file system of {directory} has no access control lists"
     return ""
 
 
-def _conf() -> str:
-    """The settings of qemu.conf, without comments and blanks."""
-    try:
-        text = QEMU_CONF.read_text(errors="replace")
-    except OSError:
-        return ""
+def settings(text: str | None = None) -> str:
+    """What is set in a qemu.conf, by default this machine's: one key=value a line, without comments and blanks."""
+    if text is None:
+        try:
+            text = QEMU_CONF.read_text(errors="replace")
+        except OSError:
+            return ""
     return "\n".join(re.sub(r"\s", "", line.partition("#")[0]) for line in text.splitlines())
 
 

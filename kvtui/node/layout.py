@@ -80,7 +80,11 @@ def run_directory(data: Path) -> Path:
 
 def layout_of(data: Path, node: str, *, privileged: bool) -> Layout:
     directory = data.absolute() / "nodes" / component(node, "node")
-    return Layout(directory, data.absolute() / "shared", run_directory(data) if privileged else directory)
+    run = run_directory(data)
+    if not privileged:
+        own = os.environ.get("XDG_RUNTIME_DIR", "") or f"/tmp/kvtui-{os.geteuid()}"  # noqa: S108  # others are kept out
+        run = Path(own) / "kvtui" / run.name
+    return Layout(directory, data.absolute() / "shared", run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from kvtui.node.hypervisor import (
     DomainStatus,
     Event,
     EventHandler,
+    HypervisorRefused,
     JobStats,
     MigrateRequest,
     NodeFacts,
@@ -423,6 +424,15 @@ class LibvirtHypervisor:
                 handle.setMemoryParameters(memory, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         await self._with(domain, apply, Lane.MODIFY)
+
+    async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
+        # libvirt itself forwards ports only with passt; QEMU's own network has this one way.
+        rule = f"{'udp' if udp else 'tcp'}:127.0.0.1:{here:d}-:{there:d}"
+        command = f"hostfwd_add hostua-{interface} {rule}"
+        flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+        answer = await self._with(domain, lambda d: str(libvirt_qemu.qemuMonitorCommand(d, command, flags)))
+        if answer.strip():
+            raise HypervisorRefused(answer.strip())
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
         params, flags = libvirt_flags.migrate_params(request)

@@ -25,7 +25,7 @@ from kvtui.controlloop.backoff import Backoff
 from kvtui.controlloop.controller import Result
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
-from kvtui.errors import InvalidObject, KvtuiError, NotFound, Transient
+from kvtui.errors import InvalidObject, KvtuiError, NotFound, Transient, Unsupported
 from kvtui.node import podstatus
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.network.types import NetworkRequest
@@ -59,9 +59,11 @@ class Pods:
         lock: Callable[[str], asyncio.Lock],
         look: Callable[[str], None],
         ready: Callable[[str], bool],
+        refusal: Callable[[VirtualMachineInstance], str],
         pull_backoff: float = 10.0,
     ) -> None:
-        """`look` has the domain room look at a UID, `ready` is what its readiness probe says."""
+        """`look` has the domain room look at a UID, `ready` is what its readiness probe says, `refusal` why this node
+        can never run a VMI."""
         self._client = client
         self._informer = informer
         self._records = records
@@ -74,6 +76,7 @@ class Pods:
         self._lock = lock
         self._look = look
         self._ready = ready
+        self._refusal = refusal
         self._pull_backoff = pull_backoff
         self._tasks: asyncio.TaskGroup | None = None
         self._setups: dict[str, asyncio.Task[None]] = {}
@@ -186,6 +189,7 @@ class Pods:
         vmi = await self._client.find(VirtualMachineInstance, ObjectKey(pod.metadata.namespace, name))
         if vmi is None or vmi.metadata.uid != uid:
             raise NotFound(f"the VirtualMachineInstance {name} of this launcher does not exist")
+        await self._step(pod, "CreateContainerConfigError", "Failed", self._possible(vmi))
         record = self._records.get(uid)
         if record is not None and record.pod_uid != pod.metadata.uid:
             raise Transient("an earlier launcher of this VirtualMachineInstance is still being removed")
@@ -235,6 +239,12 @@ class Pods:
             self._recorder.warning(pod, failed, str(error))
             await self._waiting(pod, waiting, str(error))
             raise
+
+    async def _possible(self, vmi: VirtualMachineInstance) -> None:
+        if reason := self._refusal(vmi):
+            error = Unsupported(f"without root this node cannot run it: {reason}")
+            self._recorder.warning(vmi, "Impossible", str(error))
+            raise error
 
     async def _attach(self, pod: Pod, vmi: VirtualMachineInstance) -> None:
         attachments = {}

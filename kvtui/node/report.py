@@ -20,6 +20,7 @@ from kvtui.node.limits import Limits
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, parse, read
 from kvtui.node.probes import Probes
+from kvtui.node.rootless import PortForwards
 from kvtui.node.state import Record, Records
 from kvtui.node.status import Observation
 
@@ -68,6 +69,7 @@ class Reporter:
         plugging: Plugging | None = None,
         probes: Probes,
         limits: Limits,
+        forwards: PortForwards | None = None,
         migrations: Migrations,
         forget: Callable[[Record], Awaitable[None]],
     ) -> None:
@@ -82,6 +84,7 @@ class Reporter:
         self._plugging = plugging
         self._probes = probes
         self._limits = limits
+        self._forwards = forwards
         self._migrations = migrations
         self._forget = forget
 
@@ -96,6 +99,8 @@ class Reporter:
             record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
         )
         await self._limits.sync(record)
+        if self._forwards is not None:
+            await self._forwards.sync(vmi, record)
         if self._plugging is not None:
             await self._plugging.sync(vmi, record, live)
 

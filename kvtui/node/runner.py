@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from dataclasses import replace
@@ -14,8 +15,11 @@ from kvtui.client.rest import Client
 from kvtui.console.inotify import Watcher
 from kvtui.node import access, layout, mounts
 from kvtui.node.agent import Agent, engine_id
+from kvtui.node.hypervisor import DomainId, Hypervisor
 from kvtui.node.libvirt_driver import LibvirtHypervisor
 from kvtui.node.network.sandbox import Networks, NetworkSettings
+from kvtui.node.network.usermode import UserNetworks
+from kvtui.node.processes import ProgramFailed
 from kvtui.node.volumes.puller import RegistryPuller
 from kvtui.settings import NodeSettings
 
@@ -36,12 +40,13 @@ async def run_agent(
     engine = engine_id(data)
     conf = Path(registries_conf) if registries_conf else None
     with Watcher() as watcher:
-        async with Client(endpoint) as client, Networks(places.node / "net", network or NetworkSettings()) as networks:
+        hypervisor = LibvirtHypervisor(settings.libvirt_uri, engine)
+        async with Client(endpoint) as client, _networks(places.node / "net", network, hypervisor) as networks:
             agent = Agent(
                 settings=settings,
                 layout=places,
                 client=client,
-                hypervisor=LibvirtHypervisor(settings.libvirt_uri, engine),
+                hypervisor=hypervisor,
                 networks=networks,
                 puller=RegistryPuller(conf),
                 watcher=watcher,
@@ -54,9 +59,20 @@ async def run_agent(
             try:
                 await agent.run()
             finally:
-                if not len(agent.records):
+                if agent.began and not len(agent.records):
                     # Guests keep the mounts alive; without any, nothing of this node stays behind.
-                    await mounts.remove(places)
+                    with contextlib.suppress(ProgramFailed):
+                        await mounts.remove(places)
+
+
+def _networks(directory: Path, network: NetworkSettings | None, hypervisor: Hypervisor) -> Networks:
+    if os.geteuid() == 0:
+        return Networks(directory, network or NetworkSettings())
+
+    async def forward(domain: str, interface: str, here: int, there: int, udp: bool) -> None:
+        await hypervisor.forward(DomainId(domain), interface, here, there, udp=udp)
+
+    return UserNetworks(directory, forward)
 
 
 def pod_network(subnets: tuple[str, ...], bridge: str) -> NetworkSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
 from kvtui.domainxml.ports import has_ports, settle
-from kvtui.errors import Transient
+from kvtui.errors import Transient, Unsupported
 from kvtui.node import identity, observe
 from kvtui.node.build import Builder
 from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, HypervisorRefused, XmlKind
@@ -70,6 +71,7 @@ class Starter:
         began = asyncio.get_running_loop().time()
         record = await self.identify(vmi, record)
         prepared = await self.prepare(vmi, record)
+        _usable(prepared)
         await self._volumes.grow(vmi, prepared)
         domain = await self._builder.domain(vmi, prepared, self._networks.get(record.pod_uid))
         uuid = DomainId(domain.findtext("uuid", ""))
@@ -129,6 +131,14 @@ class Starter:
         owned = next((d for d in await self._hypervisor.domains() if d.id == uuid), None)
         if owned is None or owned.owner.uid != record.uid:
             raise HypervisorRefused(f"the UUID {uuid} belongs to another domain of this node's libvirt")
+
+
+def _usable(prepared: Prepared) -> None:
+    """Raises Unsupported for devices that this user's QEMU could not open."""
+    for name in sorted(prepared.block_volumes) if os.geteuid() != 0 else ():
+        path = prepared.paths.volumes.get(name, "")
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise Unsupported(f"volume {name} is a block device, which needs root")
 
 
 def keeps_state(vmi: VirtualMachineInstance) -> bool:

@@ -86,6 +86,7 @@ class FakeDomain:
     """Answers of the guest agent by command; None when there is none."""
     errors: list[DiskError] = field(default_factory=list)
     share: Share = _ALL
+    forwards: list[tuple[str, int, int, bool]] = field(default_factory=list)
 
 
 class FakeHypervisor:
@@ -340,6 +341,10 @@ class FakeHypervisor:
     async def limit(self, domain: DomainId, share: Share) -> None:
         self._check("limit")
         self._active(domain).share = share
+
+    async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
+        self._check("forward")
+        self._active(domain).forwards.append((interface, here, there, udp))
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
         self._check("migrate")

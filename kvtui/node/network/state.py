@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import msgspec
 
 from kvtui.node.network.types import PodNetwork
+
+_UID = re.compile(r"^[A-Za-z0-9-]{1,64}\Z")
 
 
 class Phase(StrEnum):
@@ -77,6 +80,11 @@ class StateDirectory:
         return sorted(path.stem for path in self._directory.glob("*.json"))
 
     def _path(self, uid: str) -> Path:
-        if not uid or not all(c.isalnum() or c == "-" for c in uid):
-            raise ValueError(f"not a uid: {uid!r}")
-        return self._directory / f"{uid}.json"
+        return self._directory / f"{checked(uid)}.json"
+
+
+def checked(uid: str) -> str:
+    """The uid, if it can be part of a file's name. Raises ValueError."""
+    if not _UID.match(uid):
+        raise ValueError(f"not a uid: {uid!r}")
+    return uid

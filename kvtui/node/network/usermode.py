@@ -22,6 +22,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.errors import KvtuiError
 from kvtui.node.network import names
 from kvtui.node.network.sandbox import Networks, NetworkSettings
+from kvtui.node.network.state import checked
 from kvtui.node.network.types import InvalidNetwork, NetworkFailed, NetworkRequest, Nic, PodNetwork
 
 log = structlog.get_logger()
@@ -119,6 +120,7 @@ class UserNetworks(Networks):
         raise InvalidNetwork("without root a guest keeps its network")
 
     async def expose(self, uid: str) -> dict[str, int]:
+        """Sees to it that declared ports are forwarded; the port of this machine by that of the guest."""
         launcher = self._load(uid)
         for port in launcher.declared if launcher is not None else []:
             await self._through(uid, port)
@@ -185,9 +187,7 @@ class UserNetworks(Networks):
         temporary.replace(path)
 
     def _path(self, uid: str) -> Path:
-        if not uid or not all(c.isalnum() or c == "-" for c in uid):
-            raise ValueError(f"not a uid: {uid!r}")
-        return self._directory / f"{uid}.user"
+        return self._directory / f"{checked(uid)}.user"
 
 
 def _free_port(protocol: str) -> int:
