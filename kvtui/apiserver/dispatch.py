@@ -21,7 +21,7 @@ from kvtui.apiserver import router, status
 from kvtui.apiserver.audit import Audit
 from kvtui.apiserver.auth import impersonation
 from kvtui.apiserver.auth.identity import ANONYMOUS, Authenticator, from_certificate
-from kvtui.apiserver.auth.rbac import Authorizer, denial
+from kvtui.apiserver.auth.rbac import Authorizer
 from kvtui.apiserver.connections import Connections
 from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.extension import Extension
@@ -210,14 +210,14 @@ class Dispatcher:
         )
         if extension is not None and extension.is_open(target.path):
             return
-        wanted = target.attributes()
+        wanted = target.attributes(call.query.get("labelSelector", ""))
         if self._authorizer.allows(user, wanted):
             return
         if user is ANONYMOUS:
             raise status.unauthorized()
         if not target.is_resource:
             raise status.forbidden_path(user.username, target.verb, target.path)
-        raise status.forbidden(target.group, target.resource, target.name, denial(user, wanted))
+        raise status.forbidden(target.group, target.resource, target.name, self._authorizer.denial(user, wanted))
 
 
 def _decode_token(text: str) -> str:

@@ -58,8 +58,8 @@ class Target:
             return self.subresource
         return "/".join((self.subresource, *self.rest))
 
-    def attributes(self) -> Attributes:
-        """For the authorizer."""
+    def attributes(self, labels: str = "") -> Attributes:
+        """For the authorizer; `labels` is the selector of a list or watch."""
         if not self.resource:
             return Attributes(verb=self.verb, path=self.path)
         return Attributes(
@@ -71,6 +71,7 @@ class Target:
             # A namespace counts as being inside itself: a Role there may allow to read it.
             namespace=self.name if self.resource == "namespaces" and not self.group else self.namespace,
             name=self.name,
+            labels=labels,
         )
 
 

@@ -42,6 +42,7 @@ from kvtui.apiserver.plugins.escalation import Escalation
 from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.quota import Quota
+from kvtui.apiserver.plugins.workers import WorkerPods
 from kvtui.apiserver.protection import VolumeProtection
 from kvtui.apiserver.quotas import QuotaStatus
 from kvtui.apiserver.resources import Resources
@@ -246,7 +247,8 @@ class ApiServer:
 def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
     """In the order in which they see a write; quota comes last, when everything else is decided."""
     return (
-        NodeRestriction(),
+        NodeRestriction(store, authorizer.nodes.graph),
+        WorkerPods(),
         Priority(store),
         LimitRanges(store),
         ServiceAccounts(store),

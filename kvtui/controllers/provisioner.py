@@ -8,6 +8,7 @@ Source: https://github.com/kubernetes-sigs/sig-storage-lib-external-provisioner 
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 
 from kvtui.api import quantity
@@ -151,6 +152,7 @@ class ProvisionerController:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         if not key.namespace:
+            await self._mark(self.volumes.get(key))
             await self._release(self.volumes.get(key))
             return DONE
         claim = self.claims.get(key)
@@ -201,6 +203,14 @@ class ProvisionerController:
         await self.context.client.patch(PersistentVolume, volume.key, {"spec": {"capacity": capacity}})
         await self.context.client.patch_status(PersistentVolumeClaim, claim.key, {"capacity": capacity})
         self.recorder.normal(claim, "FileSystemResizeSuccessful", f"the claim has {capacity['storage']} now")
+
+    async def _mark(self, volume: PersistentVolume | None) -> None:
+        """Volumes without the label, from earlier versions: agents watch by it, and may not read others."""
+        node = volume.metadata.annotations.get(CLEANUP_NODE) if volume is not None else None
+        if volume is not None and node and CLEANUP_NODE not in volume.metadata.labels:
+            with contextlib.suppress(NotFound):
+                body = {"metadata": {"labels": {CLEANUP_NODE: node}}}
+                await self.context.client.patch(PersistentVolume, volume.key, body)
 
     async def _release(self, volume: PersistentVolume | None) -> None:
         if volume is None or volume.metadata.deletion_timestamp or volume.status.phase != "Released":

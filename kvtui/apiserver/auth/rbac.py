@@ -6,11 +6,12 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kvtui.api.admission import UserInfo
 from kvtui.apiserver import selectors
+from kvtui.apiserver.auth.nodes import NodeAuthorizer, node_of
 from kvtui.apiserver.store import Event, Store
 
 Object = dict[str, Any]
@@ -36,6 +37,8 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    labels: str = field(default="", compare=False)
+    """Label selector of a list or watch; roles do not look at it."""
 
     @property
     def full_resource(self) -> str:
@@ -109,7 +112,7 @@ class _Binding:
 
 
 class Authorizer:
-    """Decides from the stored RBAC objects; an index is rebuilt after each change of one of them."""
+    """Decides from the stored RBAC objects, of which it keeps an index; agents also have what their node needs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -117,6 +120,7 @@ class Authorizer:
         self._roles: dict[tuple[str, str], tuple[Rule, ...]] = {}
         self._bindings: dict[str, list[_Binding]] = {}
         self._stale = True
+        self.nodes = NodeAuthorizer(store)
         for bucket in _BUCKETS.values():
             store.bucket(bucket).listeners.append(self._changed)
 
@@ -135,7 +139,16 @@ class Authorizer:
             if len(self._cache) >= _CACHE:
                 self._cache.clear()
             self._cache[key] = known
-        return known
+        return known or self.nodes.allows(user, wanted)
+
+    def denial(self, user: UserInfo, wanted: Attributes) -> str:
+        """`User "u" cannot list resource "r" in API group "g" ...`."""
+        why = self.nodes.why_not(user, wanted)
+        return f"{_denial(user, wanted)}: {why}" if why else _denial(user, wanted)
+
+    def is_complete(self, user: UserInfo) -> bool:
+        """Whether `rules` are all rights of a user; those of agents cannot be listed."""
+        return not node_of(user)
 
     def rules(self, user: UserInfo, namespace: str) -> Iterator[Rule]:
         """Every rule that holds for a user in a namespace ("" for cluster scope)."""
@@ -255,8 +268,7 @@ def _subsumes(owner: Rule, part: Rule) -> bool:
     return not owner.names or (bool(part.names) and part.names <= owner.names)
 
 
-def denial(user: UserInfo, wanted: Attributes) -> str:
-    """`User "u" cannot list resource "r" in API group "g" ...`."""
+def _denial(user: UserInfo, wanted: Attributes) -> str:
     where = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
     return (
         f'User "{user.username}" cannot {wanted.verb} resource "{wanted.full_resource}" in API group '

@@ -44,6 +44,7 @@ async def token(call: Call, objects: Objects, info: ResourceInfo, tokens: Tokens
         )
         cause = status.invalid_value("spec.expirationSeconds", seconds, detail)
         raise status.invalid("authentication.k8s.io", "TokenRequest", name, [cause])
+    await objects.admit_subresource(info, account, "token", request, options)
     now = int(objects.clock().timestamp())
     audiences = tuple(str(a) for a in spec.get("audiences") or ()) or (AUDIENCE,)
     claims = Claims(

@@ -98,12 +98,13 @@ class Reviews:
         resources: list[Object] = []
         paths: list[Object] = []
         seen: set[Rule] = set()
+        complete = self._authorizer.is_complete(user)
         for rule in self._authorizer.rules(user, str(spec.get("namespace") or "")):
             if rule in seen:
                 continue
             seen.add(rule)
             (paths if rule.paths else resources).append(rule.wire())
-        return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+        return {"resourceRules": resources, "nonResourceRules": paths, **_completeness(complete)}
 
     def _token(self, spec: Object) -> Object:
         token = spec.get("token")
@@ -115,6 +116,12 @@ class Reviews:
         except status.Failure:
             return {"authenticated": False, "user": {}, "error": "[invalid bearer token]"}
         return {"authenticated": True, "user": shown(user), "audiences": list(audiences)}
+
+
+def _completeness(complete: bool) -> Object:
+    if complete:
+        return {"incomplete": False}
+    return {"incomplete": True, "evaluationError": "node authorizer does not support user rule resolution"}
 
 
 def attributes(resource: Mapping[str, Any]) -> Attributes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kvtui.api.core.config import ConfigMap, Secret
 from kvtui.api.core.parts import DownwardAPIVolumeFile
+from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
@@ -18,6 +19,7 @@ from kvtui.errors import InvalidObject, NotFound
 
 TOKEN_LIFETIME = 3607
 """Seconds, as kubelet asks for."""
+CREATED_BY = "kubevirt.io/created-by"
 SYSPREP_NAMES = ("autounattend.xml", "unattend.xml")
 
 
@@ -44,7 +46,7 @@ async def read(client: Client, vmi: VirtualMachineInstance, volume: Volume) -> C
         files = {item.path: downward_field(vmi, item).encode() for item in downward.fields}
         return ConfigDisk(volume.name, "downwardapi", downward.volume_label or "cfgdata", files)
     if (account := volume.service_account) is not None:
-        files = await account_files(client, namespace, account.service_account_name or "default")
+        files = await account_files(client, vmi, account.service_account_name or "default")
         return ConfigDisk(volume.name, "service-account", "cfgdata", files)
     if (sysprep := volume.sysprep) is not None:
         if sysprep.config_map is not None:
@@ -80,13 +82,21 @@ async def secret_data(client: Client, namespace: str, name: str, *, optional: bo
     return {key: base64.b64decode(text) for key, text in found.data.items()}
 
 
-async def account_files(client: Client, namespace: str, name: str) -> dict[str, bytes]:
-    """namespace, token and ca.crt, as a Pod would see them."""
+async def account_files(client: Client, vmi: VirtualMachineInstance, name: str) -> dict[str, bytes]:
+    """namespace, token and ca.crt, as a Pod would see them. Nodes only get tokens that end with a Pod of theirs."""
+    namespace = vmi.metadata.namespace
+    pods = await client.list(Pod, namespace, label_selector=f"{CREATED_BY}={vmi.metadata.uid}")
+    placed = [p for p in pods.items if p.spec.node_name and p.status.phase not in ("Succeeded", "Failed")]
+    # Two of them are source and target of a migration, and only the target needs new files.
+    pod = max(placed, key=lambda p: p.metadata.creation_timestamp or "", default=None)
+    if pod is None:
+        raise NotFound(f"no Pod of VirtualMachineInstance {vmi.metadata.name} has a node")
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}
     body = json.dumps(
         {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"expirationSeconds": TOKEN_LIFETIME},
+            "spec": {"expirationSeconds": TOKEN_LIFETIME, "boundObjectRef": bound},
         }
     ).encode()
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"

@@ -39,7 +39,7 @@ class ReleasedVolumes:
         self._layout = layout
         self._node = node
         self._recorder = recorder
-        self._volumes = Informer(client, PersistentVolume, optional=True)
+        self._volumes = Informer(client, PersistentVolume, label_selector=f"{CLEANUP_NODE}={node}", optional=True)
         self._controller: Controller[ObjectKey] = Controller(
             "released volumes", self._reconcile, informers=(self._volumes,), workers=1
         )
