@@ -117,6 +117,8 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML: no aliases (a small text must not grow into a large object), duplicates noted, times as strings."""
 
     doubles: list[str]
+    lines: list[str]
+    """The same as Go's reader of YAML says it."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -140,6 +142,7 @@ def _yaml_mapping(loader: _Loader, node: yaml.MappingNode, path: str) -> Any:
         where = f"{path}.{name}" if path else name
         if name in result:
             loader.doubles.append(where)
+            loader.lines.append(f'line {key_node.start_mark.line + 1}: key "{name}" already set in map')
         result[name] = _yaml_value(loader, value_node, where)
     return result
 
@@ -159,9 +162,20 @@ def decode_yaml(body: bytes) -> tuple[dict[str, Any], list[str]]:
             return decode_json(body)
         except status.Failure:
             pass  # YAML in flow style may look like JSON
+    value, loader = _load(body)
+    return value, loader.doubles
+
+
+def decode_configuration(body: bytes) -> tuple[dict[str, Any], list[str]]:
+    """The object of an apply patch, and what Go's reader of YAML says of its duplicate keys. Raises Failure 400."""
+    value, duplicates = decode_yaml(body)
+    return value, _load(body)[1].lines if duplicates else []
+
+
+def _load(body: bytes) -> tuple[dict[str, Any], _Loader]:
     try:
         loader = _Loader(body.decode())
-        loader.doubles = []
+        loader.doubles, loader.lines = [], []
         node = loader.get_single_node()
         value = _yaml_value(loader, node, "") if node is not None else None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -169,4 +183,4 @@ def decode_yaml(body: bytes) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(value, dict):
         raise status.bad_request("the request body is not a YAML mapping")
     _count_keys(value, 0)
-    return value, loader.doubles
+    return value, loader

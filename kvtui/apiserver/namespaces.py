@@ -100,23 +100,9 @@ class NamespaceLifecycle:
         finalizers: Counter[str] = Counter()
         failures: list[str] = []
         for info in self._namespaced():
-            for record in self._objects.bucket(info).snapshot(name):
-                try:
-                    done = await deletion.delete(
-                        self._objects,
-                        info,
-                        name,
-                        record.name,
-                        DeleteOptions(propagation="Background"),
-                        bootstrap.options(),
-                    )
-                except Failure as failure:
-                    if failure.code != 404:
-                        failures.append(failure.message)
-                    continue
-                if not done.gone:
-                    remaining[info.qualified] += 1
-                    finalizers.update(done.record.head().finalizers or ())
+            await self._sweep(info, name, remaining, finalizers, failures)
+            if info.bucket == "pods" and remaining:
+                break  # what Pods use stays until they are gone
         await self._report(name, remaining, finalizers, failures)
         if remaining or failures:
             return _AGAIN
@@ -124,12 +110,34 @@ class NamespaceLifecycle:
             await self._release(name)
         return None
 
+    async def _sweep(
+        self, info: ResourceInfo, name: str, remaining: Counter[str], finalizers: Counter[str], failures: list[str]
+    ) -> None:
+        for record in self._objects.bucket(info).snapshot(name):
+            try:
+                done = await deletion.delete(
+                    self._objects,
+                    info,
+                    name,
+                    record.name,
+                    DeleteOptions(propagation="Background"),
+                    bootstrap.options(),
+                )
+            except Failure as failure:
+                if failure.code != 404:
+                    failures.append(failure.message)
+                continue
+            if not done.gone:
+                remaining[info.qualified] += 1
+                finalizers.update(done.record.head().finalizers or ())
+
     def _namespaced(self) -> list[ResourceInfo]:
+        """Everything that lives in namespaces, Pods first."""
         seen: dict[str, ResourceInfo] = {}
         for info in self._objects.resources.all:
             if info.namespaced and "delete" in info.verbs and info.bucket not in seen:
                 seen[info.bucket] = self._objects.resources.stored(info.bucket) or info
-        return list(seen.values())
+        return sorted(seen.values(), key=lambda i: i.bucket != "pods")
 
     async def _release(self, name: str) -> None:
         info = self._objects.resources.find("", "v1", "namespaces")

@@ -127,6 +127,8 @@ class Objects:
             obj.pop("status", None)
         info.strategy.default(obj)
         info.strategy.prepare_create(obj, context)
+        if info.status and not info.custom:
+            obj.setdefault("status", {})
         self._validate(info, obj, None)
         info.strategy.settle(obj, None, context)
         options.warnings.extend(info.strategy.warnings(obj))

@@ -13,8 +13,8 @@ def isolate(info: ResourceInfo, obj: Object, old: Object, subresource: str) -> O
     """Keeps each endpoint to its part: status to /status, everything else to the main resource."""
     if subresource == "status":
         result = {**old, "metadata": dict(old["metadata"])}
-        if "status" in obj:
-            result["status"] = obj["status"]
+        if "status" in obj or not info.custom:
+            result["status"] = obj.get("status") or {}
         else:
             result.pop("status", None)
         if not info.custom:

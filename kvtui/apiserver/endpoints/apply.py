@@ -21,7 +21,12 @@ Object = dict[str, Any]
 async def apply(call: Call, objects: Objects, info: ResourceInfo, subresource: str = "") -> Written:
     """Applies a configuration. Raises Failure 400, 404, 409, 422."""
     options = call.write_options(apply=True)
-    config, duplicates = bodies.decode_yaml(await call.body())
+    config, duplicates = bodies.decode_configuration(await call.body())
+    if duplicates and options.field_validation == "Strict":
+        listed = "".join(f"\n  {line}" for line in duplicates)
+        raise status.bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:{listed}")
+    if options.field_validation == "Warn":
+        options.warnings.extend(duplicates)
     namespace, name = call.target.namespace, call.target.name
     if not config.get("apiVersion") or not config.get("kind"):
         raise status.bad_request("apiVersion and kind must be set in an apply patch")
@@ -68,9 +73,7 @@ async def apply(call: Call, objects: Objects, info: ResourceInfo, subresource: s
             obj["metadata"]["managedFields"] = entries
             return obj
 
-        return await objects.create(
-            info, namespace, build(), options, name=name, duplicates=duplicates, applied=record_fields
-        )
+        return await objects.create(info, namespace, build(), options, name=name, applied=record_fields)
 
     if objects.bucket(info).get_latest((namespace, name)) is None and not subresource:
         return await create()
@@ -96,7 +99,6 @@ async def apply(call: Call, objects: Objects, info: ResourceInfo, subresource: s
         transform,
         options,
         subresource=subresource,
-        duplicates=duplicates,
         applied=record_update,
     )
 

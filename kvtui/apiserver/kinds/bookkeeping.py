@@ -1,4 +1,4 @@
-"""Events in their two spellings, and ControllerRevisions.
+"""Events in their two spellings, ControllerRevisions, PriorityClasses and migrations of storage.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/.
 """
@@ -12,6 +12,8 @@ from kvtui.apiserver.strategy import Strategy
 from kvtui.errors import Cause
 
 Object = dict[str, Any]
+_HIGHEST = 1_000_000_000
+_SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
 _SPELLINGS = (
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -43,6 +45,39 @@ class ControllerRevisions(Strategy):
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
         if old is not None and obj.get("data") != old.get("data"):
             return [status.invalid_value("data", obj.get("data"), "field is immutable")]
+        return []
+
+
+class PriorityClasses(Strategy):
+    """What Pods were given by a class stays true."""
+
+    def default(self, obj: Object) -> None:
+        if not obj.get("preemptionPolicy"):
+            obj["preemptionPolicy"] = "PreemptLowerPriority"
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        causes: list[Cause] = []
+        name, value = str(obj["metadata"].get("name", "")), obj.get("value", 0)
+        if name.startswith("system-") and name not in _SYSTEM_CLASSES:
+            text = "priority class names with 'system-' prefix are reserved for system use only"
+            causes.append(status.forbidden_field("metadata.name", text))
+        elif isinstance(value, int) and value > _HIGHEST and name not in _SYSTEM_CLASSES:
+            text = f"maximum allowed value of a user defined priority is {_HIGHEST}"
+            causes.append(status.forbidden_field("value", text))
+        if old is not None and value != old.get("value", 0):
+            causes.append(status.forbidden_field("value", "may not be changed in an update."))
+        if old is not None and obj.get("preemptionPolicy") != old.get("preemptionPolicy", "PreemptLowerPriority"):
+            text = "field is immutable"
+            causes.append(status.invalid_value("preemptionPolicy", obj.get("preemptionPolicy"), text))
+        return causes
+
+
+class Migrations(Strategy):
+    """What is asked for never changes."""
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        if old is not None and obj.get("spec") != old.get("spec"):
+            return [status.invalid_value("spec", obj.get("spec"), "field is immutable")]
         return []
 
 

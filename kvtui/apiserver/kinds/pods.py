@@ -198,7 +198,7 @@ def _same_spec(new: Object, old: Object) -> bool:
                 spec.pop(key, None)
         for family in ("containers", "initContainers"):
             if spec.get(family):
-                spec[family] = [{k: v for k, v in c.items() if k not in ("image", "resources")} for c in spec[family]]
+                spec[family] = [{k: v for k, v in c.items() if k != "image"} for c in spec[family]]
         spec.pop("ephemeralContainers", None)
         masked.append(spec)
     return masked[0] == masked[1]

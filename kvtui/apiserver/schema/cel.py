@@ -180,7 +180,7 @@ def _run(rule: Rule, value: Any, old: Any, node: Node, path: str, causes: Causes
         sort = (
             show(value) if not isinstance(value, dict | list) else '"object"' if isinstance(value, dict) else '"array"'
         )
-        text = f"Invalid value: {sort}: {_plain_error(failure)} evaluating rule: {rule.text}"
+        text = f"Invalid value: {sort}: {plain_error(failure)} evaluating rule: {rule.text}"
         causes.append(Cause("FieldValueInvalid", text, path))
     elif outcome is False:
         causes.append(Cause(rule.reason, _failure_text(rule, value, data), field))
@@ -207,7 +207,8 @@ def _failure_text(rule: Rule, value: Any, data: dict[str, Any]) -> str:
     return f"Invalid value: {show(value)}: {detail}"
 
 
-def _plain_error(text: str) -> str:
+def plain_error(text: str) -> str:
+    """What the library says went wrong, in the words of Kubernetes."""
     missing = re.search(r'Key not found in map : "([^"]*)"', text)
     if missing:
         return f"no such key: {missing[1]}"

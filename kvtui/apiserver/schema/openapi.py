@@ -40,7 +40,7 @@ _WORDS = {
 }
 _HEAD = {
     "apiVersion": {
-        "description": "The version of the schema in which this object is written, such as kubevirt.io/v1.",
+        "description": "APIVersion defines the schema in which this object is written, such as kubevirt.io/v1.",
         "type": "string",
     },
     "kind": {"description": "The kind of the object.", "type": "string"},
@@ -89,7 +89,7 @@ def document(group: str, version: str, resources: Iterable[ResourceInfo]) -> byt
 def swagger(resources: Iterable[ResourceInfo]) -> bytes:
     """The Swagger 2.0 document of everything that is served, as JSON."""
     served = list(resources)
-    definitions = {name: _as_v2(schema) for name, schema in _components(served).items()}
+    definitions = {name: _as_v2(_plain(schema)) for name, schema in _components(served).items()}
     paths = {path: _path_as_v2(operations) for path, operations in _paths(served).items()}
     return msgspec.json.encode(
         {
@@ -269,6 +269,14 @@ def _list(info: ResourceInfo) -> Document:
     }
 
 
+def _plain(schema: Document) -> Document:
+    """A kind that says nothing of itself is any object: old clients took the extension for a promise to validate."""
+    if schema.get(_ANYTHING) and not schema.get("properties", {}).keys() - {*_HEAD, "metadata"}:
+        return {k: v for k, v in schema.items() if k != _ANYTHING}
+    return schema
+
+
+_ANYTHING = "x-kubernetes-preserve-unknown-fields"
 _V3_ONLY = ("nullable", "oneOf", "anyOf", "not")
 
 

@@ -1,0 +1,104 @@
+"""ValidatingAdmissionPolicies and their bindings: defaults, and expressions that can be compiled.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvtui.apiserver import status
+from kvtui.apiserver.strategy import Strategy
+from kvtui.errors import Cause
+
+Object = dict[str, Any]
+_ACTIONS = ("Audit", "Deny", "Warn")
+
+
+class Policies(Strategy):
+    """What is checked, and of what."""
+
+    def default(self, obj: Object) -> None:
+        spec = obj.get("spec")
+        if isinstance(spec, dict):
+            spec.setdefault("failurePolicy", "Fail")
+            default_match(spec.get("matchConstraints"))
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes: list[Cause] = []
+        if not spec.get("validations") and not spec.get("auditAnnotations"):
+            text = "validations or auditAnnotations must be non-empty"
+            causes.append(status.required("spec.validations", text))
+        if not (spec.get("matchConstraints") or {}).get("resourceRules"):
+            causes.append(status.required("spec.matchConstraints.resourceRules"))
+        if spec.get("failurePolicy") not in ("Fail", "Ignore"):
+            causes.append(
+                status.not_supported("spec.failurePolicy", str(spec.get("failurePolicy")), ("Fail", "Ignore"))
+            )
+        for path, text in _expressions(spec):
+            problem = _problem(text)
+            if problem:
+                causes.append(status.invalid_value(path, text, problem))
+        return causes
+
+
+class Bindings(Strategy):
+    """Where a policy holds, and what happens there."""
+
+    def default(self, obj: Object) -> None:
+        spec = obj.get("spec")
+        if isinstance(spec, dict):
+            default_match(spec.get("matchResources"))
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes: list[Cause] = []
+        if not spec.get("policyName"):
+            causes.append(status.required("spec.policyName"))
+        actions = spec.get("validationActions") or ()
+        if not actions:
+            causes.append(status.required("spec.validationActions"))
+        for index, action in enumerate(actions):
+            if action not in _ACTIONS:
+                causes.append(status.not_supported(f"spec.validationActions[{index}]", str(action), _ACTIONS))
+        if "Deny" in actions and "Warn" in actions:
+            text = "must not contain both Deny and Warn (repeating the same validation failure information in the API "
+            text += "response and headers serves no purpose)"
+            causes.append(status.invalid_value("spec.validationActions", list(actions), text))
+        return causes
+
+
+def default_match(match: Any) -> None:
+    """Fills in what the choice of resources leaves out."""
+    if not isinstance(match, dict):
+        return
+    match.setdefault("matchPolicy", "Equivalent")
+    match.setdefault("namespaceSelector", {})
+    match.setdefault("objectSelector", {})
+    for family in ("resourceRules", "excludeResourceRules"):
+        for rule in match.get(family) or ():
+            if isinstance(rule, dict):
+                rule.setdefault("scope", "*")
+
+
+def _expressions(spec: Object) -> Iterator[tuple[str, str]]:
+    for family, key in (("variables", "expression"), ("matchConditions", "expression"), ("validations", "expression")):
+        for index, item in enumerate(spec.get(family) or ()):
+            yield f"spec.{family}[{index}].{key}", str(item.get(key) or "")
+    for index, item in enumerate(spec.get("validations") or ()):
+        if item.get("messageExpression"):
+            yield f"spec.validations[{index}].messageExpression", str(item["messageExpression"])
+    for index, item in enumerate(spec.get("auditAnnotations") or ()):
+        yield f"spec.auditAnnotations[{index}].valueExpression", str(item.get("valueExpression") or "")
+
+
+def _problem(text: str) -> str:
+    from kvtui.apiserver.schema import cel_policy  # brings a library that most servers never need
+
+    try:
+        cel_policy.compile_expression(text)
+    except cel_policy.NotEvaluated as error:
+        return str(error)
+    return ""
