@@ -166,7 +166,7 @@ def _import(request: VmRequest, number: int, text: str) -> tuple[dict[str, Any],
         raise Usage(f'failed to parse "--{flag}" flag: unknown type {kind!r} (known: {", ".join(sorted(_SOURCES))})')
     needed, optional = _SOURCES[kind]
     for key in needed:
-        _known(flag, given, {*needed, *optional, "size", "name", "bootorder", "storageclass"}, key)
+        _known(flag, given, {*needed, *optional, "size", "name", "bootorder", "storageclass", "accessmode"}, key)
     name = given.get("name") or f"imported-volume-{number}-{request.name}"[:63].rstrip("-")
     source: dict[str, Any]
     if kind == "pvc":
@@ -175,7 +175,14 @@ def _import(request: VmRequest, number: int, text: str) -> tuple[dict[str, Any],
     else:
         words = {"url": "url", "checksum": "checksum", "secretref": "secretRef", "pullmethod": "pullMethod"}
         source = {kind: {words[k]: given[k] for k in (*needed, *optional) if k in given}}
-    made = data_volume(name, "", source, size=given.get("size"), storage_class=given.get("storageclass"))
+    made = data_volume(
+        name,
+        "",
+        source,
+        size=given.get("size"),
+        storage_class=given.get("storageclass"),
+        access_mode=given.get("accessmode"),
+    )
     return {"metadata": made["metadata"], "spec": made["spec"]}, given.get("bootorder")
 
 

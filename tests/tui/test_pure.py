@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.quantity import value as quantity_value
+from kvtui.api.wire import from_wire
+from kvtui.commands.create import create_vm
 from kvtui.errors import InvalidObject
 from kvtui.tui.columns.cell import Sight, clean, clock_time, duration, fit, size, width_of, widths
 from kvtui.tui.columns.datavolumes import COLUMNS as VOLUME_COLUMNS
@@ -22,11 +27,11 @@ from kvtui.tui.model.create import (
     as_yaml,
     build_vm,
     build_volume,
-    command,
     suggestion,
     vm_problems,
     volume_problems,
 )
+from kvtui.tui.model.create_command import command
 from kvtui.tui.model.metrics import parse_metrics
 from kvtui.tui.model.preflight import Finding, of_targets, of_vm, targets
 from kvtui.tui.model.rows import DataVolumeRow, VmRow
@@ -202,6 +207,48 @@ def test_the_command_has_no_password() -> None:
     text = command(draft(user="ops", password="secret word", ssh_key="ssh-ed25519 AAAA me"))
     assert "secret" not in text
     assert "--ssh-key 'ssh-ed25519 AAAA me'" in text
+
+
+LAB = "http://host/guest.qcow2"
+
+
+@pytest.mark.parametrize(
+    "drafted",
+    [
+        draft(),
+        draft(source="lab", image=""),
+        draft(source="http", image="https://h/x.qcow2", checksum="sha256:ab", storage_class="fast", access=""),
+        draft(source="registry", image="h/x:1", extra_disk="2Gi"),
+        draft(source="blank", image="", after="create"),
+        draft(source="clone", image="other/disk", run_strategy="Manual"),
+        draft(source="pvc", image="disk", ports="80, 443/tcp", user="ops", ssh_key="ssh-ed25519 AAAA me"),
+        draft(instancetype="small", user_data="#cloud-config\nhostname: x\n"),
+    ],
+)
+def test_the_command_makes_what_was_drafted(drafted: VmDraft) -> None:
+    words = shlex.split(command(drafted, LAB))
+    assert words[:3] == ["kvtui", "create", "vm"]
+    assert words[-1] == "--apply"
+    answer = CliRunner().invoke(create_vm, words[3:-1])
+    assert answer.exit_code == 0, answer.output
+    made = from_wire(yaml.safe_load(answer.stdout), VirtualMachine)
+    wanted = build_vm(drafted, LAB)
+    assert made.key == wanted.key
+    assert made.spec.run_strategy == wanted.spec.run_strategy
+    assert made.spec.data_volume_templates == wanted.spec.data_volume_templates
+    mine, its = made.spec.template.spec, wanted.spec.template.spec
+    assert [v.container_disk for v in mine.volumes] == [v.container_disk for v in its.volumes]
+    assert [v.data_volume for v in mine.volumes] == [v.data_volume for v in its.volumes]
+    assert mine.domain.memory == its.domain.memory
+    assert mine.domain.cpu == its.domain.cpu
+    assert [p.port for p in mine.domain.devices.interfaces[0].ports] == [
+        p.port for p in its.domain.devices.interfaces[0].ports
+    ]
+
+
+@pytest.mark.parametrize("change", [{"labels": "a=b"}, {"node": "n"}, {"ports": "53/udp"}, {"image": "h/x,y"}])
+def test_there_is_no_command_for_what_has_no_flag(change: dict[str, str]) -> None:
+    assert command(draft(**change)) == ""
 
 
 def test_suggested_names_are_free() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -388,22 +387,3 @@ def as_yaml(obj: VirtualMachine | DataVolume) -> str:
     data = to_wire(evolve(obj, api_version=kind.api_version, kind=kind.kind))
     head = {key: data.pop(key) for key in ("apiVersion", "kind") if key in data}
     return yaml.safe_dump({**head, **data}, sort_keys=False, allow_unicode=True)
-
-
-def command(draft: VmDraft) -> str:
-    """The same as a command to copy; the password is left out."""
-    words = ["kvtui", "create", "vm", draft.name, "-n", draft.namespace]
-    sources = {"lab": "--lab-image", "containerDisk": "--container-disk", "http": "--url", "registry": "--registry",
-               "blank": "--blank", "dataVolume": "--data-volume", "pvc": "--pvc", "clone": "--clone"}  # fmt: skip
-    words.append(sources[draft.source])
-    if draft.source not in ("lab", "blank"):
-        words.append(draft.image.strip())
-    if draft.source in IMPORTS:
-        words += ["--size", draft.disk_size]
-    words += ["--cpu", draft.cpu, "--memory", draft.memory]
-    for flag, value in (("--user", draft.user), ("--ssh-key", draft.ssh_key), ("--node", draft.node)):
-        if value:
-            words += [flag, value]
-    if draft.after == "create":
-        words.append("--halted")
-    return shlex.join(words)

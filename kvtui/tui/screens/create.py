@@ -13,7 +13,8 @@ from kvtui.api.wire import ObjectKey
 from kvtui.errors import ApiError, KvtuiError
 from kvtui.tui.columns.cell import Cell, Line, Tone, line
 from kvtui.tui.details.common import heading, pair, wrapped, yaml_line
-from kvtui.tui.model.create import IMPORTS, Surroundings, VmDraft, as_yaml, build_vm, command, suggestion, vm_problems
+from kvtui.tui.model.create import IMPORTS, Surroundings, VmDraft, as_yaml, build_vm, suggestion, vm_problems
+from kvtui.tui.model.create_command import command
 from kvtui.tui.model.session import Session
 from kvtui.tui.screens.form import FormScreen
 from kvtui.tui.widgets.form import FieldSpec
@@ -153,7 +154,7 @@ class CreateVm(FormScreen[Created | None]):
             pair("Then", dict(_AFTER)[draft.after]),
             *(pair("Warning", Cell(text, Tone.WARN)) for text in self._warnings()),
             line(""),
-            line(Cell(command(draft), Tone.ACCENT)),
+            line(Cell(command(draft, self.session.lab_image) or "no command has flags for all of this", Tone.ACCENT)),
             line(""),
         ]
         return [*lines, *(yaml_line(raw) for raw in as_yaml(vm).splitlines())]
