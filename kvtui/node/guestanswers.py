@@ -23,7 +23,7 @@ MOST = 256
 WORD = 512
 """Characters of a word that are kept."""
 
-_Size = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 
 
@@ -135,7 +135,7 @@ def result(answer: str, type_: type[T]) -> T:
         raise BadAnswer(f"the guest agent's answer has {len(answer)} characters, more than {LONGEST}")
     try:
         return msgspec.json.decode(msgspec.json.decode(answer, type=_Answer).result, type=type_)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadAnswer(f"the guest agent's answer cannot be read: {clean(str(error))}") from error
 
 

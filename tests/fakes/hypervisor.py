@@ -84,6 +84,8 @@ class FakeDomain:
     """Shutdown requests so far."""
     agent: dict[str, str] | None = None
     """Answers of the guest agent by command; None when there is none."""
+    commands: list[str] = field(default_factory=list)
+    """What the guest agent was asked."""
     errors: list[DiskError] = field(default_factory=list)
     share: Share = _ALL
     forwards: list[tuple[str, int, int, bool]] = field(default_factory=list)
@@ -126,8 +128,21 @@ class FakeHypervisor:
         self._change(fake, DomainState.PAUSED, Reason.IOERROR, LifecycleKind.SUSPENDED)
 
     def agent_connects(self, domain: DomainId, answers: dict[str, str]) -> None:
-        self._get(domain).agent = answers
+        fake = self._get(domain)
+        fake.agent = answers
+        self._channel(fake, "connected")
         self._tell(AgentChanged(domain, connected=True))
+
+    def agent_goes(self, domain: DomainId) -> None:
+        fake = self._get(domain)
+        fake.agent = None
+        self._channel(fake, "disconnected")
+        self._tell(AgentChanged(domain, connected=False))
+
+    def _channel(self, fake: FakeDomain, state: str) -> None:
+        assert fake.live is not None
+        for target in fake.live.findall("devices/channel/target"):
+            target.set("state", state)
 
     # The protocol
 
@@ -374,6 +389,7 @@ class FakeHypervisor:
         fake = self._active(domain)
         if fake.agent is None:
             raise AgentUnavailable("QEMU guest agent is not connected", 86)
+        fake.commands.append(command)
         return fake.agent.get(command, '{"return": {}}')
 
     async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
