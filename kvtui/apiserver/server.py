@@ -41,6 +41,7 @@ from kvtui.apiserver.pki import Pki, ensure_pki
 from kvtui.apiserver.plugins.escalation import Escalation
 from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
+from kvtui.apiserver.plugins.policies import Policies
 from kvtui.apiserver.plugins.quota import Quota
 from kvtui.apiserver.plugins.workers import WorkerPods
 from kvtui.apiserver.protection import VolumeProtection
@@ -128,7 +129,7 @@ class ApiServer:
         authorizer = Authorizer(store)
         if self._lookups is not None:
             self._lookups.open(store, authorizer)
-        objects = Objects(store, resources, admission=(*_plugins(store, authorizer), *self._admission))
+        objects = Objects(store, resources, admission=(*_plugins(store, resources, authorizer), *self._admission))
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())
         metrics = Metrics()
@@ -244,7 +245,7 @@ class ApiServer:
         return runner, listeners
 
 
-def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
+def _plugins(store: Store, resources: Resources, authorizer: Authorizer) -> tuple[Admission, ...]:
     """In the order in which they see a write; quota comes last, when everything else is decided."""
     return (
         NodeRestriction(store, authorizer.nodes.graph),
@@ -253,6 +254,7 @@ def _plugins(store: Store, authorizer: Authorizer) -> tuple[Admission, ...]:
         LimitRanges(store),
         ServiceAccounts(store),
         Escalation(authorizer),
+        Policies(store, resources),
         Quota(store),
     )
 
