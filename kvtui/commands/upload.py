@@ -108,7 +108,9 @@ async def _post(
         size = (await asyncio.to_thread(path.stat)).st_size
         headers = {**_headers(token), "Content-Type": "application/octet-stream", "Content-Length": str(size)}
         async with session.post(url, data=_chunks(file, size, progress), headers=headers) as answer:
-            return answer.status, (await answer.content.read(2048)).decode("utf-8", "replace").strip()
+            text = (await answer.content.read(2048)).decode("utf-8", "replace").strip()
+            answer.close()  # an answer in the middle of the file is the last word
+            return answer.status, text
 
 
 async def _chunks(file: BinaryIO, size: int, progress: Progress) -> AsyncIterator[bytes]:

@@ -64,6 +64,7 @@ async def forward(request: web.Request, door: Door, verb: str) -> web.StreamResp
             session.post(f"http://worker/{verb}", data=request.content, headers=headers) as answer,
         ):
             text = await answer.content.read(LONGEST_ANSWER)
+            answer.close()  # an answer in the middle of the body is the last word: nobody waits for the rest
             return web.Response(status=answer.status, body=text, content_type="text/plain")
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"the upload was interrupted: {error or type(error).__name__}") from error

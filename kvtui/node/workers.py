@@ -209,7 +209,7 @@ class Workers:
     async def _listen(self, pod: Pod, process: asyncio.subprocess.Process) -> Outcome | None:
         assert process.stdout is not None
         loop = asyncio.get_running_loop()
-        outcome, told = None, -PROGRESS_EVERY
+        outcome, told, stage = None, -PROGRESS_EVERY, ""
         async for line in process.stdout:
             try:
                 heard = from_json(line, WorkerLine)
@@ -217,8 +217,8 @@ class Workers:
                 continue
             if heard.outcome is not None:
                 outcome = heard.outcome
-            elif heard.progress is not None and loop.time() - told >= PROGRESS_EVERY:
-                told = loop.time()
+            elif heard.progress is not None and (heard.progress.stage != stage or loop.time() - told >= PROGRESS_EVERY):
+                told, stage = loop.time(), heard.progress.stage
                 note = {"metadata": {"annotations": {PROGRESS_ANNOTATION: to_json(heard.progress).decode()}}}
                 with contextlib.suppress(KvtuiError):
                     await self._client.patch(Pod, pod.key, note)

@@ -150,6 +150,7 @@ class UploadProxy:
         try:
             async with self._agents.upload("POST", f"{url}/{verb}", request.content, headers) as answer_:
                 body = await answer_.content.read(LONGEST_ANSWER)
+                answer_.close()  # an answer in the middle of the body is the last word: nobody waits for the rest
                 text = str(error_of(answer_.status, body)) if answer_.content_type == "application/json" else None
                 return web.Response(status=answer_.status, text=body.decode(errors="replace") if text is None else text)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
