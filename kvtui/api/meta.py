@@ -44,7 +44,6 @@ class ObjectMeta(Wire, frozen=True):
     resource_version: str = ""
     generation: Annotated[int, INT64] = 0
     creation_timestamp: Time | None = None
-    """CreationTimestamp is a timestamp of the server: when it made the object."""
     deletion_timestamp: Time | None = None
     deletion_grace_period_seconds: Annotated[int | None, INT64] = None
     labels: dict[str, str] = {}

@@ -122,6 +122,7 @@ class Objects:
             raise status.already_exists(info.group, info.plural, name)
         if info.status and not info.status_on_create:
             obj.pop("status", None)
+        info.strategy.default(obj)
         obj = await self._plugins.mutate("CREATE", info, namespace, name, obj, None, options)
         if info.status and not info.status_on_create:
             obj.pop("status", None)
