@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.apiserver.api import CONFIG_MAPS, Api, config_map
+from tests.apiserver.api import CONFIG_MAPS, Api, Object, config_map
 from tests.apiserver.test_deletion import until
 from tests.fakes.cluster import RunningServer, running_server
 
@@ -259,8 +260,35 @@ async def test_quota_limits_what_a_namespace_holds(api: Api) -> None:
         'configmaps "b" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=2, '
         "limited: configmaps=2"
     )
-    used = await until(api, f"{quotas}/q", lambda a: "used" in a.body.get("status", {}))
-    assert used.body["status"] == {"hard": {"configmaps": "2"}, "used": {"configmaps": "2"}}
+    counted = {"hard": {"configmaps": "2"}, "used": {"configmaps": "2"}}
+    await until(api, f"{quotas}/q", lambda a: a.body.get("status") == counted)
+
+
+async def test_quota_counts_ports_of_nodes_and_what_a_claim_grows_by(api: Api) -> None:
+    hard = {"services.nodeports": "1", "services.loadbalancers": "1", "requests.storage": "2Gi"}
+    await api.post("/api/v1/namespaces/default/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+
+    def service(name: str, kind: str) -> Object:
+        return {"metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}}
+
+    services = "/api/v1/namespaces/default/services"
+    assert (await api.post(services, service("a", "NodePort"))).code == 201
+    assert (await api.post(services, service("b", "ClusterIP"))).code == 201
+    refused = await api.post(services, service("c", "LoadBalancer"))
+    assert "requested: services.nodeports=1, used: services.nodeports=1" in refused.message
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert (await api.post(claims, {"metadata": {"name": "p"}, "spec": spec})).code == 201
+    bound = {"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}}
+    assert (await api.merge(f"{claims}/p/status", bound)).code == 200
+    assert (await api.merge(f"{claims}/p", {"spec": {"resources": {"requests": {"storage": "3Gi"}}}})).code == 403
+
+
+async def test_writes_at_the_same_moment_do_not_pass_a_quota_together(api: Api) -> None:
+    hard = {"configmaps": "3"}
+    await api.post("/api/v1/namespaces/default/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    answers = await asyncio.gather(*(api.post(CONFIG_MAPS, config_map(f"c{n}")) for n in range(10)))
+    assert sorted(a.code for a in answers) == [201] * 2 + [403] * 8
 
 
 async def test_a_review_has_no_table(api: Api) -> None:

@@ -245,7 +245,7 @@ def _require_requests(request: AdmissionRequest, quota: str, hard: Object) -> No
     """A quota of cpu or memory wants every container to say what it needs."""
     if request.resource != "pods":
         return
-    missing: set[str] = set()
+    missing: dict[str, list[str]] = {}
     for container in spec(request.object).get("containers") or ():
         resources = container.get("resources") or {}
         for name in hard:
@@ -253,10 +253,7 @@ def _require_requests(request: AdmissionRequest, quota: str, hard: Object) -> No
             if plain not in ("cpu", "memory") or kind not in ("", "requests", "limits"):
                 continue
             if plain not in (resources.get("limits" if kind == "limits" else "requests") or {}):
-                missing.add(name)
+                missing.setdefault(name, []).append(str(container.get("name", "")))
     if missing:
-        listed = ",".join(sorted(missing))
-        raise Denied(
-            f'pods "{request.name}" is forbidden: failed quota: {quota}: must specify {listed} for: '
-            + ",".join(str(c.get("name", "")) for c in spec(request.object).get("containers") or ())
-        )
+        listed = "; ".join(f"{name} for: {','.join(sorted(set(missing[name])))}" for name in sorted(missing))
+        raise Denied(f'pods "{request.name}" is forbidden: failed quota: {quota}: must specify {listed}')

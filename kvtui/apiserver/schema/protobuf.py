@@ -258,7 +258,8 @@ def _time(data: bytes, *, micro: bool) -> str | None:
     if seconds is None or seconds <= -62135596800:
         return None
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=(nanos or 0) // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    # strftime does not pad years before 1000
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds" if micro else "seconds") + "Z"
 
 
 def _int_or_string(data: bytes) -> int | str:
