@@ -1,4 +1,4 @@
-"""--data of `kvtui local` and `kvtui lab`: which engine is meant."""
+"""What `kvtui local` and `kvtui lab` share on the command line: --data, and the commands that only ask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from kvtui.commands.engine import EngineDirectory, EngineKind, default_data
+from kvtui.errors import Usage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,3 +26,28 @@ def engine_of(ctx: click.Context, kind: EngineKind, data: str | None) -> EngineD
     before: dict[str, Any] = ctx.find_object(dict) or {}
     chosen = data or before.get("data")
     return EngineDirectory(Path(chosen).absolute() if chosen else default_data(kind))
+
+
+def add_questions(group: click.Group, kind: EngineKind) -> None:
+    """Gives a group the commands that only ask: `status` and `kubeconfig`."""
+
+    @group.command("status")
+    @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+    @data_option
+    @click.pass_context
+    def status(ctx: click.Context, output: str, data: str | None) -> None:
+        """Tell whether it runs, its nodes, and the address under which its guests reach this machine."""
+        from kvtui.commands import lifecycle
+        from kvtui.commands.status_output import show
+
+        ctx.exit(show(lifecycle.describe(engine_of(ctx, kind, data)), output))
+
+    @group.command("kubeconfig")
+    @data_option
+    @click.pass_context
+    def kubeconfig(ctx: click.Context, data: str | None) -> None:
+        """Print the path of the administrator's kubeconfig."""
+        engine = engine_of(ctx, kind, data)
+        if not engine.kubeconfig.exists():
+            raise Usage(f"no {kind} engine is in {engine.data}", hint=f"start one with `kvtui {kind} start`")
+        click.echo(engine.kubeconfig)

@@ -9,7 +9,7 @@ import click
 
 from kvtui.commands import lifecycle
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, cache_directory
-from kvtui.commands.engine_options import data_option, engine_of
+from kvtui.commands.engine_options import add_questions, data_option, engine_of
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Unsupported, Usage
 
@@ -96,28 +96,6 @@ def stop(ctx: click.Context, data: str | None) -> None:
             say(f"there is no lab in {engine.data}")
 
 
-@group.command("status")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-@data_option
-@click.pass_context
-def status(ctx: click.Context, output: str, data: str | None) -> None:
-    """Tell whether a lab runs, its nodes, and the address under which its guests reach this machine."""
-    from kvtui.commands.status_output import show
-
-    ctx.exit(show(lifecycle.describe(_engine(ctx, data)), output))
-
-
-@group.command("kubeconfig")
-@data_option
-@click.pass_context
-def kubeconfig(ctx: click.Context, data: str | None) -> None:
-    """Print the path of the administrator's kubeconfig."""
-    engine = _engine(ctx, data)
-    if not engine.kubeconfig.exists():
-        raise Usage(f"there is no lab in {engine.data}", hint="start one with `kvtui lab start`")
-    click.echo(engine.kubeconfig)
-
-
 @group.command("image")
 @click.option("--to", metavar="PATH", type=click.Path(path_type=Path), help="Copy it there.")
 def image(to: Path | None) -> None:
@@ -138,3 +116,6 @@ def image(to: Path | None) -> None:
     except OSError as error:
         raise Unsupported(f"the image cannot be copied to {to}: {error.strerror}") from error
     click.echo(target)
+
+
+add_questions(group, EngineKind.LAB)

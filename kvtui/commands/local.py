@@ -8,7 +8,7 @@ import click
 
 from kvtui.commands import backup, lifecycle
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord
-from kvtui.commands.engine_options import data_option, engine_of
+from kvtui.commands.engine_options import add_questions, data_option, engine_of
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Usage
 
@@ -92,28 +92,6 @@ def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
         say("the engine has stopped; its VMs go on running (`kvtui local stop --vms` would shut them down)")
 
 
-@group.command("status")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-@data_option
-@click.pass_context
-def status(ctx: click.Context, output: str, data: str | None) -> None:
-    """Tell whether the engine runs."""
-    from kvtui.commands.status_output import show
-
-    ctx.exit(show(lifecycle.describe(_engine(ctx, data)), output))
-
-
-@group.command("kubeconfig")
-@data_option
-@click.pass_context
-def kubeconfig(ctx: click.Context, data: str | None) -> None:
-    """Print the path of the administrator's kubeconfig."""
-    engine = _engine(ctx, data)
-    if not engine.kubeconfig.exists():
-        raise Usage(f"there is no engine in {engine.data}", hint="start one with `kvtui local start`")
-    click.echo(engine.kubeconfig)
-
-
 @group.command("doctor")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @data_option
@@ -146,3 +124,4 @@ def remove_service(ctx: click.Context, data: str | None) -> None:
 
 
 backup.add_to(group, _engine)
+add_questions(group, EngineKind.LOCAL)
