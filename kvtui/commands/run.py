@@ -157,7 +157,9 @@ async def _agent(engine: EngineDirectory, record: EngineRecord, node: NodeRecord
         await run_agent(
             replace(settings, annotations=annotations),
             endpoint,
-            network=pod_network((node.pods,), node.bridge),
+            network=pod_network(
+                tuple(node.pods.split(",")), node.bridge, (p for n in record.nodes for p in n.pods.split(","))
+            ),
             registries_conf=registries_conf(engine),
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from kvtui.node import access, layout, mounts
 from kvtui.node.agent import Agent, engine_id
 from kvtui.node.hypervisor import DomainId, Hypervisor
 from kvtui.node.libvirt_driver import LibvirtHypervisor
-from kvtui.node.network.sandbox import Networks, NetworkSettings
+from kvtui.node.network.dataplane import DataPlane
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.network.settings import NetworkSettings
 from kvtui.node.network.usermode import UserNetworks
 from kvtui.node.processes import ProgramFailed
 from kvtui.node.volumes.puller import RegistryPuller
@@ -56,13 +60,19 @@ async def run_agent(
                 registries_conf=registries_conf,
             )
             log.info("agent starts", node=settings.node, address=settings.address, libvirt=settings.libvirt_uri)
+            plane = DataPlane(client, settings.node, networks) if os.geteuid() == 0 else None
             try:
-                await agent.run()
+                async with asyncio.TaskGroup() as tasks:
+                    if plane is not None:
+                        tasks.create_task(plane.run(), name="data plane")
+                    await agent.run()
             finally:
                 if agent.began and not len(agent.records):
-                    # Guests keep the mounts alive; without any, nothing of this node stays behind.
+                    # Guests keep mounts and rules alive; without any, nothing of this node stays behind.
                     with contextlib.suppress(ProgramFailed):
                         await mounts.remove(places)
+                    if plane is not None and not await networks.known():
+                        await plane.vacate()
 
 
 def _networks(directory: Path, network: NetworkSettings | None, hypervisor: Hypervisor) -> Networks:
@@ -75,8 +85,9 @@ def _networks(directory: Path, network: NetworkSettings | None, hypervisor: Hype
     return UserNetworks(directory, forward)
 
 
-def pod_network(subnets: tuple[str, ...], bridge: str) -> NetworkSettings:
-    """The pod network of a node. Raises ValueError for subnets that are none."""
-    for subnet in subnets:
+def pod_network(subnets: tuple[str, ...], bridge: str, routed: Iterable[str] = ()) -> NetworkSettings:
+    """The pod network of a node; `routed` are those of other nodes. Raises ValueError for subnets that are none."""
+    others = tuple(r for r in routed if r not in subnets)
+    for subnet in (*subnets, *others):
         ipaddress.ip_network(subnet)
-    return NetworkSettings(subnets=subnets, bridge=bridge)
+    return NetworkSettings(subnets=subnets, bridge=bridge, routed=others)

@@ -1,4 +1,4 @@
-"""The DHCP server of one guest interface, as arguments of dnsmasq.
+"""The DHCP server of one guest interface, and its name server, as arguments of dnsmasq.
 
 One fixed client per server: with masquerade whoever asks gets the guest's address, with bridge only the known MAC.
 
@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 
 from kvtui.api.kubevirt.domain import DHCPOptions
+from kvtui.node.network.dnsnames import DOMAIN
+from kvtui.node.network.resolver import NameServer
 from kvtui.node.network.types import InvalidNetwork, Route
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -32,8 +34,10 @@ class Lease:
     any_client: bool = False
     dns: tuple[str, ...] = ()
     searches: tuple[str, ...] = ()
+    names: NameServer | None = None
+    """The name server that the same process is; without, it is none."""
     routes: tuple[Route, ...] = ()
-    """Further static routes."""
+    """Static routes; where there are any, the default is among them."""
     mtu: int = 1500
     hostname: str = ""
 
@@ -48,7 +52,7 @@ def arguments(lease: Lease, options: DHCPOptions | None = None) -> list[str]:
         "dnsmasq",
         "--conf-file=/dev/null",
         "--keep-in-foreground",
-        "--port=0",
+        *_name_server(lease.names),
         f"--interface={lease.interface}",
         "--bind-interfaces",
         "--except-interface=lo",
@@ -83,6 +87,20 @@ def arguments(lease: Lease, options: DHCPOptions | None = None) -> list[str]:
         if v6:
             args.append("--dhcp-option=option6:dns-server," + ",".join(v6))
     return args + _user_options(options)
+
+
+def _name_server(names: NameServer | None) -> list[str]:
+    if names is None:
+        return ["--port=0"]
+    above = [f"--resolv-file={names.resolv_conf}"] if names.resolv_conf else ["--no-resolv"]
+    return [
+        "--port=53",
+        "--no-hosts",
+        f"--hostsdir={names.hosts}",
+        f"--local=/{DOMAIN}/",
+        *above,
+        *(f"--server={server}" for server in names.servers),
+    ]
 
 
 def _user_options(options: DHCPOptions | None) -> list[str]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
-from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,65 +18,34 @@ import structlog
 from kvtui.api.kubevirt.domain import Interface
 from kvtui.api.kubevirt.vmi import Network, VirtualMachineInstance
 from kvtui.node.network import cni, dhcp, names, namespace
+from kvtui.node.network.bridges import Bridges
 from kvtui.node.network.helper import Helper, processes, stop
+from kvtui.node.network.resolver import Resolver, resolver, with_services
+from kvtui.node.network.settings import NetworkSettings as NetworkSettings
+from kvtui.node.network.settings import default_config
 from kvtui.node.network.shell import ip_batch, run
 from kvtui.node.network.state import Attachment, Phase, Sandbox, StateDirectory
 from kvtui.node.network.types import InvalidNetwork, NetworkFailed, NetworkRequest, Nic, PodNetwork
-from kvtui.node.network.wiring import Guest, Resolver, Wiring, resolver, wire
+from kvtui.node.network.wiring import Guest, Wiring, wire
 
 log = structlog.get_logger()
 RESOLV_CONF = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSettings:
-    """The pod network of one node."""
-
-    bridge: str = "kvtui0"
-    """Bridge of the default pod network; two engines on one machine need different ones."""
-    subnets: tuple[str, ...] = ("10.244.0.0/24",)
-    """Pod addresses of this node, one per IP family."""
-    mtu: int = 1500
-    cni_timeout: float = 30.0
-    config: str = ""
-    """CNI configuration (JSON) of the pod network instead of the built-in bridge."""
-    leases: Path | None = None
-    """Where host-local keeps addresses; nodes that share bridges must share it. Default: beside the state."""
-
-
-def default_config(settings: NetworkSettings, data_dir: Path) -> str:
-    """The pod network: a bridge with host-local addresses, masqueraded towards the outside."""
-    if settings.config:
-        return settings.config
-    defaults = [{"dst": "::/0" if ":" in s else "0.0.0.0/0"} for s in settings.subnets]
-    bridge = {
-        "type": "bridge",
-        "bridge": settings.bridge,
-        "isGateway": True,
-        "ipMasq": True,
-        "hairpinMode": True,
-        "mtu": settings.mtu,
-        "ipam": {
-            "type": "host-local",
-            "ranges": [[{"subnet": s}] for s in settings.subnets],
-            "routes": defaults,
-            "dataDir": str(data_dir),
-        },
-    }
-    return json.dumps({"cniVersion": "0.4.0", "name": "kvtui", "plugins": [bridge]})
 
 
 class Networks:
     """All sandboxes of a node. An async context manager: on exit its tasks end, the sandboxes stay."""
 
     def __init__(self, directory: Path, settings: NetworkSettings) -> None:
-        self._settings = settings
-        self._directory = directory
+        self.settings = settings
+        self.hosts = directory / "hosts"
+        """Directory of names for the guests' name servers."""
+        self._watchers: list[Callable[[], None]] = []
         self._state = StateDirectory(directory)
         self._locks: dict[str, asyncio.Lock] = {}
         self._helpers: dict[tuple[str, str], tuple[Helper, asyncio.Task[None]]] = {}
         self._leases = settings.leases or directory / "leases"
         self._default = default_config(settings, self._leases)
+        self.bridges = Bridges(directory / "bridges")
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +58,15 @@ class Networks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._helpers.clear()
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back when a sandbox has come or gone. Returns what ends that."""
+        self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback)
+
+    def _tell(self) -> None:
+        for callback in self._watchers:
+            callback()
 
     async def known(self) -> list[str]:
         """Uids of Pods for which anything was made on this node."""
@@ -125,6 +101,8 @@ class Networks:
             except (InvalidNetwork, NetworkFailed):
                 await self._remove(sandbox)
                 raise
+            finally:
+                self._tell()
 
     async def detach(self, uid: str) -> None:
         """Everything of a sandbox, finished or not. Raises NetworkFailed when something refuses to go."""
@@ -133,6 +111,11 @@ class Networks:
             if sandbox is not None:
                 await self._remove(sandbox)
         self._locks.pop(uid, None)
+        self._tell()
+
+    async def vacate(self) -> None:
+        """Removes the bridges that plugins made for sandboxes and that nobody uses any more."""
+        await self.bridges.remove_unused()
 
     async def plug(self, uid: str, vmi: VirtualMachineInstance, interface_name: str, config: str) -> Nic:
         """One more secondary network for a running guest. Raises InvalidNetwork, NetworkFailed."""
@@ -142,8 +125,13 @@ class Networks:
             if (nic := sandbox.network.nic(interface_name)) is not None:
                 return nic
             interface, network = _pair(vmi, interface_name)
-            index = len(sandbox.attachments)
-            nic = await self._attach_one(sandbox, vmi, index, interface, network, config)
+            # Left by an attempt that an end of the agent cut short.
+            await self._remove_attachments(sandbox, interface_name)
+            try:
+                nic = await self._attach_one(sandbox, vmi, interface, network, config)
+            except (InvalidNetwork, NetworkFailed):
+                await self._remove_attachments(sandbox, interface_name)
+                raise
             self._finish(sandbox, (*sandbox.network.nics, nic))
             return nic
 
@@ -152,9 +140,7 @@ class Networks:
         async with self._lock(uid):
             sandbox = self._finished(uid)
             assert sandbox.network is not None
-            for attachment in [a for a in sandbox.attachments if a.interface == interface_name]:
-                await self._remove_one(sandbox, attachment)
-                sandbox.attachments.remove(attachment)
+            await self._remove_attachments(sandbox, interface_name)
             self._finish(sandbox, tuple(n for n in sandbox.network.nics if n.name != interface_name))
 
     async def open_connection(self, uid: str, port: int, *, udp: bool = False) -> socket.socket:
@@ -191,9 +177,9 @@ class Networks:
             # A launcher without pod NIC still has a pod address, for probes and for its own use.
             await ip_batch(["link set dev lo up"], netns=sandbox.netns)
             await self._pod_address(sandbox)
-        for index, (interface, network) in enumerate(pairs):
+        for interface, network in pairs:
             config = self._default if network.pod is not None else request.attachments.get(network.name, "")
-            nics.append(await self._attach_one(sandbox, request.vmi, index, interface, network, config))
+            nics.append(await self._attach_one(sandbox, request.vmi, interface, network, config))
         return self._finish(sandbox, tuple(nics))
 
     async def _pod_address(self, sandbox: Sandbox) -> None:
@@ -202,8 +188,13 @@ class Networks:
         )
         sandbox.attachments.append(attachment)
         self._state.save(sandbox)
+        await self._plug_plugin(sandbox, attachment)
+
+    async def _plug_plugin(self, sandbox: Sandbox, attachment: Attachment) -> None:
+        config = self._parse(attachment.config, attachment.default_name)
+        self.bridges.expect(config)
         attachment.result = await cni.add(
-            self._parse(attachment.config, "kvtui"), _container(sandbox, attachment), timeout=self._settings.cni_timeout
+            config, _container(sandbox, attachment), mac=attachment.mac, timeout=self.settings.cni_timeout
         )
         self._state.save(sandbox)
 
@@ -211,13 +202,11 @@ class Networks:
         self,
         sandbox: Sandbox,
         vmi: VirtualMachineInstance,
-        index: int,
         interface: Interface,
         network: Network,
         config_text: str,
     ) -> Nic:
         default_name = network.multus.network_name.rpartition("/")[2] if network.multus is not None else "kvtui"
-        config = self._parse(config_text, default_name)
         attachment = Attachment(
             network=network.name,
             interface=interface.name,
@@ -225,19 +214,20 @@ class Networks:
             config=config_text,
             default_name=default_name,
             mac=interface.mac_address or "" if network.pod is None else "",
+            index=_free({a.index for a in sandbox.attachments}),
         )
+        self._check_mac(sandbox, attachment, interface)
         sandbox.attachments.append(attachment)
         self._state.save(sandbox)
-        container = _container(sandbox, attachment)
-        attachment.result = await cni.add(config, container, mac=attachment.mac, timeout=self._settings.cni_timeout)
-        self._state.save(sandbox)
+        await self._plug_plugin(sandbox, attachment)
         mtu = await namespace.mtu(sandbox.netns, attachment.pod_interface)
         pod = cni.pod_nic(attachment.result, attachment.pod_interface, mtu)
         guest = Guest(
             vmi.metadata.uid, vmi.metadata.namespace, vmi.metadata.name, vmi.spec.hostname or vmi.metadata.name
         )
         known = next((i.mac for i in vmi.status.interfaces if i.name == interface.name), None) if vmi.status else None
-        wiring = wire(sandbox.uid, index, interface, network, pod, guest, self._resolver(vmi), known_mac=known or "")
+        names_here = self._resolver(vmi)
+        wiring = wire(sandbox.uid, attachment.index, interface, network, pod, guest, names_here, known_mac=known or "")
         if wiring.lease is not None:
             attachment.dhcp = dhcp.arguments(wiring.lease, interface.dhcp_options)
         await self._do(sandbox, wiring)
@@ -291,6 +281,12 @@ class Networks:
             raise failure
         self._state.remove(sandbox.uid)
 
+    async def _remove_attachments(self, sandbox: Sandbox, interface: str) -> None:
+        for attachment in [a for a in sandbox.attachments if a.interface == interface]:
+            await self._remove_one(sandbox, attachment)
+            sandbox.attachments.remove(attachment)
+            self._state.save(sandbox)
+
     async def _remove_one(self, sandbox: Sandbox, attachment: Attachment) -> None:
         await self._stop_serving(sandbox, attachment)
         # The kernel takes its time over each link and the plugin over its rules; they do not need each other.
@@ -303,7 +299,7 @@ class Networks:
             config = self._parse(attachment.config, attachment.default_name)
             await _restore_name(sandbox.netns, attachment.pod_interface)
             await cni.delete(
-                config, _container(sandbox, attachment), attachment.result or None, timeout=self._settings.cni_timeout
+                config, _container(sandbox, attachment), attachment.result or None, timeout=self.settings.cni_timeout
             )
 
     # DHCP servers
@@ -327,9 +323,33 @@ class Networks:
             for pid in processes(sandbox.netns, attachment.dhcp):
                 await stop(pid)
 
+    def _check_mac(self, sandbox: Sandbox, wanted: Attachment, interface: Interface) -> None:
+        """Two guests with one address on one network would take each other's packets. Raises NetworkFailed."""
+        if not wanted.mac or interface.bridge is None:
+            return
+        mac = wanted.mac.lower().replace("-", ":")
+        for uid in self._state.known():
+            other = self._state.load(uid)
+            if other is None:
+                continue
+            for attachment in other.attachments:
+                same = attachment.config == wanted.config and attachment.mac.lower().replace("-", ":") == mac
+                if same and (uid, attachment.interface) != (sandbox.uid, wanted.interface):
+                    raise NetworkFailed(
+                        f"interface {wanted.interface!r}: the MAC address {mac} is in use on this network by "
+                        f"{other.namespace}/{other.pod_name}"
+                    )
+
     def _resolver(self, vmi: VirtualMachineInstance) -> Resolver:
-        text = next((p.read_text(errors="replace") for p in RESOLV_CONF if p.exists()), "")
-        return resolver(text, vmi.spec.dns_policy, vmi.spec.dns_config)
+        path = next((p for p in RESOLV_CONF if p.exists()), None)
+        text = path.read_text(errors="replace") if path is not None else ""
+        spec = vmi.spec
+        found = resolver(text, spec.dns_policy, spec.dns_config)
+        if spec.dns_policy in ("Default", "None"):
+            return found
+        return with_services(
+            found, spec.dns_config, vmi.metadata.namespace, spec.subdomain or "", self.hosts, text, path
+        )
 
     def _parse(self, text: str, default_name: str) -> cni.NetworkConfig:
         return cni.with_lease_directory(cni.parse(text, default_name), self._leases)
@@ -349,6 +369,10 @@ def _pair(vmi: VirtualMachineInstance, name: str) -> tuple[Interface, Network]:
     if interface is None or network is None:
         raise InvalidNetwork(f"interface {name!r} and its network must both be in the spec")
     return interface, network
+
+
+def _free(taken: set[int]) -> int:
+    return next(n for n in range(len(taken) + 1) if n not in taken)
 
 
 def _is_primary(network: Network) -> bool:

@@ -33,6 +33,8 @@ class Attachment(msgspec.Struct, kw_only=True):
     """CNI configuration as JSON."""
     default_name: str
     mac: str = ""
+    index: int = 0
+    """Unlike those of the sandbox's other networks."""
     result: dict[str, Any] = {}
     dhcp: list[str] = []
     """Command line of the DHCP server; empty when there is none."""

@@ -10,25 +10,17 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field, replace
 
-from kvtui.api.core.parts import PodDNSConfig
 from kvtui.api.kubevirt.domain import Interface
 from kvtui.api.kubevirt.vmi import Network
 from kvtui.node.network import names
 from kvtui.node.network.dhcp import Lease
 from kvtui.node.network.nftables import Family, masquerade
-from kvtui.node.network.types import Binding, InvalidNetwork, Nic, PodNic
+from kvtui.node.network.resolver import Resolver
+from kvtui.node.network.types import Binding, InvalidNetwork, Nic, PodNic, Route
 
 GATEWAY_MAC = "02:00:00:00:00:00"
 DEFAULT_CIDR = "10.0.2.0/24"
 DEFAULT_CIDR6 = "fd10:0:2::/120"
-
-
-@dataclass(frozen=True, slots=True)
-class Resolver:
-    """DNS as the guest is told."""
-
-    servers: tuple[str, ...] = ()
-    searches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +151,8 @@ def _masquerade(
         router=router,
         address6=lease6,
         any_client=True,
-        dns=resolver.servers,
+        dns=(*(f.gateway for f in families), *resolver.own) if resolver.served else resolver.servers,
+        names=resolver.served,
         searches=resolver.searches,
         mtu=pod.mtu,
         hostname=guest.hostname,
@@ -217,9 +210,7 @@ def _bridge(
             router=_router(pod),
             dns=resolver.servers,
             searches=resolver.searches,
-            routes=tuple(
-                r for r in pod.routes if r.destination not in ("0.0.0.0/0", "::/0") and ":" not in r.destination
-            ),
+            routes=_static_routes(pod),
             mtu=pod.mtu,
             hostname=guest.hostname,
         )
@@ -238,6 +229,14 @@ def _router(pod: PodNic) -> str:
     if default is None:
         return ""
     return default.gateway or pod.gateway
+
+
+def _static_routes(pod: PodNic) -> tuple[Route, ...]:
+    """What the guest is told beside its router; a client that is told routes takes no other default (RFC 3442)."""
+    four = [r for r in pod.routes if ":" not in r.destination]
+    routes = [Route(r.destination, r.gateway or pod.gateway) for r in four if r.destination != "0.0.0.0/0"]
+    router = _router(pod)
+    return (*routes, Route("0.0.0.0/0", router)) if routes and router else tuple(routes)
 
 
 def _mac(interface: Interface, binding: Binding, pod: PodNic, guest: Guest, known: str) -> str:
@@ -265,28 +264,3 @@ def _hosts(
         ipaddress.ip_interface(f"{first + 1}/{network.prefixlen}"),
         ipaddress.ip_interface(f"{first + 2}/{network.prefixlen}"),
     )
-
-
-def resolver(text: str, dns_policy: str | None, dns_config: PodDNSConfig | None, fallback: str = "8.8.8.8") -> Resolver:
-    """DNS for a guest from the node's resolv.conf and the VMI's dnsConfig; loopback servers do not reach a guest."""
-    servers: list[str] = []
-    searches: list[str] = []
-    if dns_policy != "None":
-        for line in text.splitlines():
-            word, _, rest = line.strip().partition(" ")
-            if word == "nameserver":
-                servers.append(rest.strip().split("%")[0])
-            elif word == "search":
-                searches = rest.split()
-    if dns_config is not None:
-        servers = [*dns_config.nameservers, *servers]
-        searches = [*dns_config.searches, *searches]
-    usable = []
-    for server in dict.fromkeys(servers):
-        try:
-            address = ipaddress.ip_address(server)
-        except ValueError:
-            continue
-        if not address.is_loopback and not address.is_unspecified:
-            usable.append(str(address))
-    return Resolver(tuple(usable[:3]) or (fallback,), tuple(dict.fromkeys(searches)))

@@ -19,7 +19,8 @@ from kvtui.api.kubevirt.vmi import (
     VirtualMachineInstanceSpec,
 )
 from kvtui.api.meta import ObjectMeta
-from kvtui.node.network.sandbox import Networks, NetworkSettings
+from kvtui.node.network.sandbox import Networks
+from kvtui.node.network.settings import NetworkSettings
 from kvtui.node.network.types import InvalidNetwork, NetworkFailed, NetworkRequest
 
 LAN = json.dumps(

@@ -19,8 +19,9 @@ from kvtui.api.kubevirt.domain import (
 from kvtui.api.kubevirt.vmi import MultusNetwork, Network, PodNetwork
 from kvtui.node.network import cni, dhcp, names
 from kvtui.node.network.nftables import Family, masquerade
+from kvtui.node.network.resolver import Resolver, resolver
 from kvtui.node.network.types import InvalidNetwork, PodNic, Route
-from kvtui.node.network.wiring import Guest, Resolver, Wiring, resolver, wire
+from kvtui.node.network.wiring import Guest, Wiring, wire
 
 GUEST = Guest("vmi-uid", "default", "web", "web")
 POD = PodNic("eth0", "0a:58:0a:f4:00:05", 1450, ("10.244.0.5/24",), (Route("0.0.0.0/0", "10.244.0.1"),), "10.244.0.1")
