@@ -48,6 +48,7 @@ from kvtui.node.incidents import Incidents, Level
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
 from kvtui.node.limits import Limits
+from kvtui.node.memorydump import MemoryDumps
 from kvtui.node.migration.peers import Peers
 from kvtui.node.migration.room import MigrationRoom
 from kvtui.node.migration.source import Source
@@ -176,6 +177,7 @@ class Agent:
         forwards = None
         if isinstance(networks, UserNetworks):
             forwards = PortForwards(client, networks, self.caches.pod, self.recorder)
+        self._dumps = MemoryDumps(hypervisor, client, layout, clock, self.look)
         devices = Devices(
             hypervisor=hypervisor,
             records=self.records,
@@ -196,6 +198,7 @@ class Agent:
             traits=self.traits,
             plugging=devices,
             probes=self._probes,
+            dumps=self._dumps,
             limits=Limits(hypervisor, self.caches.pod, lambda: self.traits().kvm),
             forwards=forwards,
             migrations=self._migrations,
@@ -354,6 +357,7 @@ class Agent:
                 await self.server.started.wait()
                 tasks.create_task(self.registration.run(), name="registration")
                 tasks.create_task(self._workers.run(), name="workers")
+                tasks.create_task(self._dumps.run(), name="memory dumps")
                 tasks.create_task(self._released.run(), name="released volumes")
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")

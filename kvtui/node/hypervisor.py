@@ -481,6 +481,9 @@ class Hypervisor(Protocol):
 
     async def screenshot(self, domain: DomainId) -> Screenshot: ...
 
+    async def core_dump(self, domain: DomainId, path: str) -> None:
+        """The guest's memory as an ELF core into a file that does not exist yet; the guest stands still meanwhile."""
+
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]: ...
 
     async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:

@@ -490,6 +490,10 @@ class LibvirtHypervisor:
 
         return await self._call(Lane.REQUEST, take, 20.0)
 
+    async def core_dump(self, domain: DomainId, path: str) -> None:
+        form, flags = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, libvirt.VIR_DUMP_MEMORY_ONLY
+        await self._with(domain, lambda d: d.coreDumpWithFormat(path, form, flags), Lane.LONG, None)
+
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
         found = await self._with(domain, lambda d: dict(d.diskErrors()))
         return [DiskError(target, code == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE) for target, code in found.items()]

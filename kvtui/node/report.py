@@ -17,6 +17,7 @@ from kvtui.node.credentials import Credentials
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
 from kvtui.node.limits import Limits
+from kvtui.node.memorydump import MemoryDumps
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, parse, read
 from kvtui.node.probes import Probes
@@ -69,6 +70,7 @@ class Reporter:
         plugging: Plugging | None = None,
         probes: Probes,
         limits: Limits,
+        dumps: MemoryDumps,
         forwards: PortForwards | None = None,
         migrations: Migrations,
         forget: Callable[[Record], Awaitable[None]],
@@ -84,6 +86,7 @@ class Reporter:
         self._plugging = plugging
         self._probes = probes
         self._limits = limits
+        self._dumps = dumps
         self._forwards = forwards
         self._migrations = migrations
         self._forget = forget
@@ -99,6 +102,7 @@ class Reporter:
             record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
         )
         await self._limits.sync(record)
+        self._dumps.sync(vmi, record)
         if self._forwards is not None:
             await self._forwards.sync(vmi, record)
         if self._plugging is not None:
@@ -129,6 +133,7 @@ class Reporter:
             credentials=self._credentials.outcome(record.uid),
             targets=live.targets,
             sizes=sizes,
+            dumps=self._dumps.states(record.uid),
             memory=live.memory,
             requested=_requested(vmi, live),
             memory_failure=self._plugging.memory_failure(record.uid) if self._plugging is not None else "",
@@ -155,5 +160,6 @@ class Reporter:
         if self._plugging is not None:
             self._plugging.forget(record.uid)
         self._limits.forget(record.uid)
+        self._dumps.forget(record.uid)
         await self._migrations.close(record.uid)
         await self._forget(record)

@@ -15,6 +15,7 @@ from kvtui.api import quantity
 from kvtui.api.kubevirt.domain import Machine
 from kvtui.api.kubevirt.vmi import (
     CPUTopology,
+    DomainMemoryDumpInfo,
     MemoryStatus,
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
@@ -31,6 +32,7 @@ PAUSED, AGENT, SYNCHRONIZED = "Paused", "AgentConnected", "Synchronized"
 CREDENTIALS = "AccessCredentialsSynchronized"
 GUEST_ONLY = 10
 """Interfaces of the guest besides the spec's that are shown."""
+DUMPING = "MemoryDumpInProgress"
 SYNC_REASON = "Synchronizing with the Domain failed."
 _PAUSES = {
     Reason.USER: ("PausedByUser", "VMI was paused by user"),
@@ -59,6 +61,19 @@ class GuestNic:
     ips: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """How far a memory dump is."""
+
+    claim: str
+    file: str
+    start: str
+    """RFC 3339, as `end`."""
+    end: str = ""
+    phase: str = DUMPING
+    message: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What is known of a running guest."""
@@ -82,6 +97,8 @@ class Observation:
     """Target device by volume."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of generated images by volume."""
+    dumps: Mapping[str, Dump] = field(default_factory=dict)
+    """Memory dumps by volume."""
     memory: int = 0
     """Bytes that the guest has now."""
     requested: int = 0
@@ -305,10 +322,28 @@ def volume_status(known: Sequence[VolumeStatus], seen: Observation, wanted: Coll
         changes: dict[str, Any] = {"target": target}
         if name in seen.sizes:
             changes["size"] = seen.sizes[name]
-        if volume.hotplug_volume is not None:
+        dump = seen.dumps.get(name)
+        if dump is not None and (name in wanted or dump.phase == DUMPING):
+            changes |= _dump(dump)
+        elif volume.hotplug_volume is not None:
             changes |= _hotplug_phase(volume, target, gone=name not in wanted)
         result.append(evolve(volume, **changes))
     return result
+
+
+def _dump(dump: Dump) -> dict[str, Any]:
+    info = DomainMemoryDumpInfo(
+        claim_name=dump.claim,
+        start_timestamp=dump.start,
+        end_timestamp=dump.end or None,
+        target_file_name=dump.file,
+    )
+    return {
+        "phase": dump.phase,
+        "reason": dump.phase,
+        "message": dump.message or None,
+        "memory_dump_volume": info,
+    }
 
 
 def unmounted(vmi: VirtualMachineInstance) -> list[str]:

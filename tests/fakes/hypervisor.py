@@ -11,6 +11,7 @@ import copy
 import uuid as uuids
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
@@ -411,6 +412,11 @@ class FakeHypervisor:
         self._check("screenshot")
         self._active(domain)
         return Screenshot("image/png", b"\x89PNG\r\n")
+
+    async def core_dump(self, domain: DomainId, path: str) -> None:
+        self._check("core_dump")
+        self._active(domain)
+        Path(path).write_bytes(b"\x7fELF")
 
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
         self._check("disk_errors")
