@@ -61,6 +61,7 @@ LAZY: dict[str, tuple[str, str]] = {
     "vnc": ("kvtui.commands.vnc:command", "Open a VM's graphics, or take a screenshot."),
     "ssh": ("kvtui.commands.ssh:ssh", "Log in to a VM with ssh."),
     "scp": ("kvtui.commands.ssh:scp", "Copy files to or from a VM."),
+    "expose": ("kvtui.commands.expose:command", "Put a Service in front of a VM."),
     "port-forward": ("kvtui.commands.port_forward:command", "Make ports of a VM reachable here."),
     "usbredir": ("kvtui.commands.usbredir:command", "Plug a USB device of this machine into a VM."),
     "domain-xml": ("kvtui.commands.domain_xml:command", "Print the libvirt domain that this node would define."),
