@@ -22,11 +22,23 @@ from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import KvtuiError, NotFound, Permanent, Transient, Unreachable
 from kvtui.node import lifecycle, status
-from kvtui.node.hypervisor import DomainGone, DomainId, DomainState, DomainStatus, Hypervisor, NotRunning, Reason
+from kvtui.node.hypervisor import (
+    AgentUnavailable,
+    CallTimeout,
+    DomainGone,
+    DomainId,
+    DomainState,
+    DomainStatus,
+    Hypervisor,
+    NotRunning,
+    Reason,
+    ShutdownMode,
+)
 from kvtui.node.lifecycle import Do, Step, View
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.start import PredecessorAlive, Starter
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.volumes import persistentstate
 from kvtui.node.volumes.claims import ClaimPending
 
 log = structlog.get_logger()
@@ -107,6 +119,8 @@ class Domains:
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
         self._recoveries: dict[str, _Recovery] = {}
+        self._deaf: set[str] = set()
+        """Guests whose agents were asked for a shutdown in vain."""
 
     def lock(self, uid: str) -> asyncio.Lock:
         """Held by whoever changes a domain or its record."""
@@ -142,6 +156,7 @@ class Domains:
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
             self._recoveries.pop(uid, None)
+            self._deaf.discard(uid)
         return result
 
     async def domain_status(self, record: Record) -> DomainStatus | None:
@@ -298,7 +313,19 @@ class Domains:
             if domain is not None and domain.state is DomainState.PAUSED:
                 # A stopped guest could not obey.
                 await self._hypervisor.resume(uuid)
-            await self._hypervisor.shutdown(uuid)
+            await self._ask_to_end(record, uuid)
+
+    async def _ask_to_end(self, record: Record, uuid: DomainId) -> None:
+        """By guest agent or power button, as libvirt chooses; by the button alone once an agent kept us waiting."""
+        if record.uid not in self._deaf:
+            try:
+                await self._hypervisor.shutdown(uuid)
+            except (AgentUnavailable, CallTimeout) as error:
+                log.info("the guest agent did not take the shutdown", uid=record.uid, error=str(error))
+                self._deaf.add(record.uid)
+            else:
+                return
+        await self._hypervisor.shutdown(uuid, ShutdownMode.ACPI)
 
     async def _kill(self, vmi: VirtualMachineInstance | None, record: Record) -> None:
         await self._records.change(record, killed=True)
@@ -321,6 +348,8 @@ class Domains:
         if domain is not None:
             with contextlib.suppress(DomainGone):
                 await self._hypervisor.undefine(DomainId(record.domain), keep_state=record.persistent_state)
+        if record.persistent_state and record.domain:
+            await persistentstate.release(record.domain)
         if record.pod_uid:
             await self._networks.detach(record.pod_uid)
         await self._pod_ended(record)
