@@ -126,6 +126,8 @@ class DomainPaths:
     """Claim and hostDisk volume -> its image file or device, as QEMU sees it."""
     kernel: dict[str, str]
     """Base name -> kernel or initrd of the kernel-boot image."""
+    kept_variables: str = ""
+    """File of firmware variables that outlive the VMI; empty where they go with it."""
 
     def container_disk(self, volume: str, index: int) -> str:
         return self.images[volume]
@@ -170,7 +172,7 @@ class DomainPaths:
         return self.kernel[last_component(file, "spec.domain.firmware.kernelBoot")]
 
     def nvram(self) -> str:
-        return str(self.directory.qemu / "nvram" / "vars.fd")
+        return self.kept_variables or str(self.directory.qemu / "nvram" / "vars.fd")
 
     def virtiofs_socket(self, name: str) -> str:
         return self._socket(f"fs-{hashlib.sha256(name.encode()).hexdigest()[:12]}")

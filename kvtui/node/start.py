@@ -19,6 +19,7 @@ from kvtui.node.build import Builder
 from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, HypervisorRefused, XmlKind
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.volumes import persistentstate
 from kvtui.node.volumes.room import Prepared, Volumes
 
 log = structlog.get_logger()
@@ -87,8 +88,10 @@ class Starter:
             paused=paused,
             grace=30 if grace is None else max(0, grace),
             acpi=features is None or features.acpi is None or features.acpi.enabled is not False,
-            persistent_state=keeps_state(vmi),
+            persistent_state=persistentstate.is_wanted(vmi),
         )
+        if prepared.kept_state is not None:
+            await persistentstate.attach(prepared.kept_state, uuid)
         async with self._slots:
             await self.define(vmi, to_text(domain))
             await self._hypervisor.start(uuid, paused=paused)
@@ -139,10 +142,3 @@ def _usable(prepared: Prepared) -> None:
         path = prepared.paths.volumes.get(name, "")
         if not os.access(path, os.R_OK | os.W_OK):
             raise Unsupported(f"volume {name} is a block device, which needs root")
-
-
-def keeps_state(vmi: VirtualMachineInstance) -> bool:
-    """NVRAM or TPM state is to outlive the domain."""
-    tpm, firmware = vmi.spec.domain.devices.tpm, vmi.spec.domain.firmware
-    efi = firmware.bootloader.efi if firmware and firmware.bootloader else None
-    return bool((tpm and tpm.persistent) or (efi and efi.persistent))

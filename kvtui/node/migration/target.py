@@ -31,8 +31,9 @@ from kvtui.node.migration.peers import Peers
 from kvtui.node.migration.proxies import CONTROL, DISKS, STREAM, Proxies
 from kvtui.node.migration.xml import TargetFacts, TargetNic
 from kvtui.node.network.sandbox import Networks
-from kvtui.node.start import Starter, keeps_state
+from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.volumes import persistentstate
 from kvtui.node.volumes.room import Volumes
 
 log = structlog.get_logger()
@@ -118,7 +119,7 @@ class Target:
             domain=uuid,
             stage=Stage.INCOMING,
             paused=paused,
-            persistent_state=keeps_state(vmi),
+            persistent_state=persistentstate.is_wanted(vmi),
             grace=30 if (g := vmi.spec.termination_grace_period_seconds) is None else max(0, g),
         )
         self._consoles.open(record.uid, self._records.directory(record.uid), incoming=True)

@@ -19,7 +19,7 @@ from kvtui.errors import InvalidObject, NotFound
 from kvtui.node import identity
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import DomainPaths, Layout, VmDirectory
-from kvtui.node.volumes import claims, cloudinit, configfiles, growth, iso, qemuimg
+from kvtui.node.volumes import claims, cloudinit, configfiles, growth, iso, persistentstate, qemuimg
 from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
 
 MIB = 2**20
@@ -38,6 +38,8 @@ class Prepared:
     claims: Mapping[str, claims.Claim] = field(default_factory=dict)
     user: QemuUser | None = None
     """The VM's own user; None where QEMU runs as libvirt says."""
+    kept_state: Path | None = None
+    """Directory of the claim with firmware variables and TPM state that outlive the VMI."""
 
 
 Note = Callable[[str, str], None]
@@ -132,18 +134,20 @@ class Volumes:
                 volumes[volume.name] = str(self._layout.seen(claim.image))
             elif volume.host_disk is not None:
                 volumes[volume.name] = str(self._layout.seen(await claims.ensure_host_disk(volume.host_disk)))
+        kept = await persistentstate.prepare(self._client, self._layout, vmi, self.user(vmi.metadata.uid))
         kernel = images.pop(KERNEL, None)
         paths = DomainPaths(
             directory=directory,
             images={name: str(self._layout.seen(image.files[0])) for name, image in images.items()},
             volumes=volumes,
             kernel={f.name: str(self._layout.seen(f)) for f in kernel.files} if kernel else {},
+            kept_variables=persistentstate.variables(self._layout, kept) if kept is not None else "",
         )
         formats = {name: image.format for name, image in images.items()}
         await self._own_disks(vmi, paths, formats)
         user = self.user(vmi.metadata.uid)
         own = user if user.own else None
-        return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found, own)
+        return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found, own, kept)
 
     async def image_of(self, vmi: VirtualMachineInstance, volume: Volume) -> str:
         """Image or device of a claim's volume, as QEMU sees it. Raises what `claims.resolve` raises."""
