@@ -30,6 +30,7 @@ from kvtui.node.build import Builder, NodeTraits
 from kvtui.node.console import Consoles
 from kvtui.node.credentials import Credentials
 from kvtui.node.domains import Domains
+from kvtui.node.downwardserver import DownwardMetrics
 from kvtui.node.freezing import Freezer
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.guestclock import GuestClocks
@@ -64,6 +65,7 @@ from kvtui.node.rootless import PortForwards
 from kvtui.node.server import AgentServer
 from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.virtiofs import FileSystems
 from kvtui.node.volumes.images import ImageCache, ImagePuller
 from kvtui.node.volumes.released import ReleasedVolumes
 from kvtui.node.volumes.room import Volumes
@@ -115,6 +117,8 @@ class Agent:
         cache = ImageCache(layout.images, puller, limit=settings.image_cache)
         volumes = Volumes(client, layout, cache, self._qemu_user)
         builder = Builder(self.traits, self._configuration, allow_emulation=settings.allow_emulation)
+        file_systems = FileSystems(client)
+        self._downward_metrics = DownwardMetrics(hypervisor)
         self._starter = Starter(
             hypervisor=hypervisor,
             records=self.records,
@@ -122,6 +126,7 @@ class Agent:
             networks=networks,
             builder=builder,
             recorder=self.recorder,
+            file_systems=file_systems,
             parallel=settings.parallel_starts or os.cpu_count() or 1,
             clock=clock,
         )
@@ -186,6 +191,8 @@ class Agent:
             builder=builder,
             recorder=self.recorder,
             attachment=lambda namespace, name: self._pods.attachment(namespace, name),
+            file_systems=file_systems,
+            metrics=self._downward_metrics,
         )
         reporter = Reporter(
             node=settings.node,
@@ -361,6 +368,7 @@ class Agent:
                 tasks.create_task(self._released.run(), name="released volumes")
                 tasks.create_task(self._pods.run(), name="launcher set-up")
                 tasks.create_task(self._guest_agents.run(), name="guest agents")
+                tasks.create_task(self._downward_metrics.run(), name="downward metrics")
                 tasks.create_task(self._credentials.run(), name="access credentials")
                 tasks.create_task(self._freezer.run(), name="thaws")
                 tasks.create_task(self._clocks.run(), name="clocks")

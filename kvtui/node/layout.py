@@ -110,6 +110,11 @@ class VmDirectory:
     def disks(self) -> Path:
         return self.own / "disks"
 
+    @property
+    def shares(self) -> Path:
+        """Directories of files that are shared with the guest."""
+        return self.own / "shares"
+
     def own_of(self, seen: str) -> Path:
         """The agent's path for one that was given to QEMU."""
         return self.own / Path(seen).relative_to(self.qemu)
@@ -142,10 +147,10 @@ class DomainPaths:
         return self.volumes[volume]
 
     def hotplugged_file(self, volume: str) -> str:
-        return self.volumes[volume]
+        return self.volumes.get(volume, "")  # one that still waits is converted, but left out
 
     def hotplugged_block(self, volume: str) -> str:
-        return self.volumes[volume]
+        return self.volumes.get(volume, "")
 
     def host_disk(self, volume: str, path: str) -> str:
         return self.volumes[volume]

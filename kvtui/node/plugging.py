@@ -25,11 +25,13 @@ from kvtui.errors import KvtuiError
 from kvtui.node import build
 from kvtui.node.build import Builder
 from kvtui.node.diskplugging import Disks, live_device
+from kvtui.node.downwardserver import DownwardMetrics
 from kvtui.node.hypervisor import Affect, DomainId, Hypervisor, HypervisorRefused
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.observe import LiveDomain, alias, parse
 from kvtui.node.start import Starter
 from kvtui.node.state import Record, Records
+from kvtui.node.virtiofs import FileSystems
 from kvtui.node.volumes.claims import ClaimPending
 
 log = structlog.get_logger()
@@ -50,6 +52,8 @@ class Devices:
         builder: Builder,
         recorder: EventRecorder,
         attachment: Callable[[str, str], Awaitable[str]],
+        file_systems: FileSystems,
+        metrics: DownwardMetrics,
     ) -> None:
         """`attachment` gives the CNI configuration of a network by namespace and name."""
         self._hypervisor = hypervisor
@@ -58,12 +62,17 @@ class Devices:
         self._starter = starter
         self._builder = builder
         self._attachment = attachment
+        self._file_systems = file_systems
+        self._metrics = metrics
         self._memory_failures: dict[str, str] = {}
         self._disks = Disks(hypervisor=hypervisor, starter=starter, builder=builder, recorder=recorder)
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None:
         """Applies what differs. One device that cannot be changed does not keep the others from it."""
         failure: KvtuiError | None = None
+        directory = self._records.directory(record.uid)
+        self._metrics.watch(vmi, DomainId(record.domain), directory.own, directory.qemu / "s")
+        await self._file_systems.refresh(vmi, directory)
         for change in (*self._disks.changes, self._nics, self._cpus, self._memory):
             try:
                 await change(vmi, self._records.get(record.uid) or record, live)
@@ -159,10 +168,12 @@ class Devices:
         """Why the guest could not be given the memory of its spec; empty if it could."""
         return self._memory_failures.get(uid, "")
 
-    def forget(self, uid: str) -> None:
-        """The domain of this VMI is gone."""
+    async def gone(self, uid: str) -> None:
+        """The domain of this VMI is down for good."""
         self._memory_failures.pop(uid, None)
         self._disks.forget(uid)
+        self._metrics.forget(uid)
+        await self._file_systems.gone(self._records.directory(uid))
 
 
 def memory_change(vmi: VirtualMachineInstance) -> tuple[int, int] | None:

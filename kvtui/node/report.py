@@ -35,7 +35,7 @@ class Plugging(Protocol):
 
     def memory_failure(self, uid: str) -> str: ...
 
-    def forget(self, uid: str) -> None: ...
+    async def gone(self, uid: str) -> None: ...
 
 
 def _requested(vmi: VirtualMachineInstance, live: LiveDomain) -> int:
@@ -158,7 +158,7 @@ class Reporter:
         self._credentials.forget(record.uid)
         self._probes.forget(record.uid)
         if self._plugging is not None:
-            self._plugging.forget(record.uid)
+            await self._plugging.gone(record.uid)
         self._limits.forget(record.uid)
         self._dumps.forget(record.uid)
         await self._migrations.close(record.uid)

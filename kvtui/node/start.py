@@ -19,6 +19,7 @@ from kvtui.node.build import Builder
 from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, HypervisorRefused, XmlKind
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
+from kvtui.node.virtiofs import FileSystems
 from kvtui.node.volumes import persistentstate
 from kvtui.node.volumes.room import Prepared, Volumes
 
@@ -41,6 +42,7 @@ class Starter:
         networks: Networks,
         builder: Builder,
         recorder: EventRecorder,
+        file_systems: FileSystems,
         parallel: int,
         clock: Callable[[], datetime],
     ) -> None:
@@ -50,6 +52,7 @@ class Starter:
         self._networks = networks
         self._builder = builder
         self._recorder = recorder
+        self._file_systems = file_systems
         self._slots = asyncio.Semaphore(parallel)
         self._clock = clock
 
@@ -90,6 +93,7 @@ class Starter:
             acpi=features is None or features.acpi is None or features.acpi.enabled is not False,
             persistent_state=persistentstate.is_wanted(vmi),
         )
+        await self._file_systems.start(vmi, prepared, self._volumes.user(record.uid))
         if prepared.kept_state is not None:
             await persistentstate.attach(prepared.kept_state, uuid)
         async with self._slots:

@@ -16,15 +16,17 @@ from kvtui.api import quantity
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
 from kvtui.client.rest import Client
 from kvtui.errors import InvalidObject, NotFound
-from kvtui.node import identity
+from kvtui.node import downwardmetrics, identity
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import DomainPaths, Layout, VmDirectory
-from kvtui.node.volumes import claims, cloudinit, configfiles, growth, iso, persistentstate, qemuimg
+from kvtui.node.volumes import bootfiles, claims, cloudinit, configfiles, growth, iso, qemuimg
 from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
 
 MIB = 2**20
 KERNEL = "kernel boot"
 """Key of the kernel-boot image among the images of a VMI."""
+UNREACHABLE = ("Pending", "Bound")
+"""Phases of volumes to plug in that no node has yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,10 @@ class Volumes:
         images = await self._images(vmi, pinned)
         found: dict[str, claims.Claim] = {}
         volumes: dict[str, str] = {}
+        waiting = {s.name for s in vmi.status.volume_status if s.hotplug_volume is not None and s.phase in UNREACHABLE}
         for volume in _spec(vmi).volumes:
+            if volume.name in waiting:
+                continue
             if name := claims.claim_name(volume):
                 claim = await self._claim(vmi, volume, name, note)
                 found[volume.name] = claim
@@ -190,6 +195,8 @@ class Volumes:
                     raise InvalidObject(f"the size for volume {volume.name} is too low")
                 if not target.exists():
                     await qemuimg.create_empty(target, size)
+            elif volume.downward_metrics is not None:
+                await asyncio.to_thread(downwardmetrics.create, self._own(paths, paths.downward_metrics_disk()))
 
     async def build_isos(self, vmi: VirtualMachineInstance, prepared: Prepared, uuid: str) -> dict[str, int]:
         """cloud-init and configuration disks, anew for each start of a domain; sizes in bytes by volume."""
@@ -206,7 +213,17 @@ class Volumes:
             if disk is not None:
                 target = self._own(paths, paths.config_disk(volume.name, disk.kind))
                 sizes[volume.name] = await iso.build(target, disk.label, disk.files)
+        await self._write_boot_files(vmi, paths)
         return sizes
+
+    async def _write_boot_files(self, vmi: VirtualMachineInstance, paths: DomainPaths) -> None:
+        """ACPI tables out of Secrets, and an Ignition configuration."""
+        files = await bootfiles.acpi_tables(self._client, vmi, paths)
+        if (configuration := bootfiles.ignition(vmi)) is not None:
+            files[paths.ignition()] = configuration
+        user = self.user(vmi.metadata.uid)
+        for seen, data in files.items():
+            await asyncio.to_thread(bootfiles.write, self._own(paths, seen), data, user)
 
     async def _cloud_init_secrets(self, vmi: VirtualMachineInstance, volume: Volume) -> cloudinit.Secrets:
         source = volume.cloud_init_no_cloud or volume.cloud_init_config_drive

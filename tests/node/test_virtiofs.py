@@ -1,0 +1,72 @@
+"""Shared file systems: what is in their directories, how their servers are called."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from kvtui.errors import InvalidObject
+from kvtui.node.identity import QemuUser
+from kvtui.node.layout import VmDirectory
+from kvtui.node.virtiofs import Share, command, listen, publish, stop_all
+
+
+def names(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+def test_a_directory_holds_exactly_the_files_of_its_object(tmp_path: Path) -> None:
+    shared = tmp_path / "cfg"
+    publish(shared, {"a": b"1", "deep/b": b"2"})
+    assert names(shared) == {"a": b"1", "deep/b": b"2"}
+    assert stat.S_IMODE((shared / "a").stat().st_mode) == 0o444
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o555
+    shared.chmod(0o755)
+    (shared / "deep").chmod(0o755)
+    publish(shared, {"a": b"3"})
+    assert names(shared) == {"a": b"3"}
+    assert not (shared / "deep").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "..", "a/../../b"])
+def test_no_file_is_written_beside_the_directory(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidObject):
+        publish(tmp_path / "cfg", {name: b""})
+
+
+def test_a_link_in_the_directory_does_not_lead_out_of_it(tmp_path: Path) -> None:
+    shared = tmp_path / "cfg"
+    shared.mkdir()
+    (shared / "out").symlink_to(tmp_path)
+    with pytest.raises(InvalidObject):
+        publish(shared, {"out/evil": b""})
+
+
+def test_each_server_gets_the_options_it_knows() -> None:
+    share = Share("s", Path("/data,1"), read_only=True)
+    theirs = command(Path("/usr/libexec/virtiofsd"), share, 7)
+    assert theirs[1:3] == ["--fd", "7"]
+    assert "--readonly" in theirs
+    qemus = command(Path("/usr/lib/qemu/virtiofsd"), share, 7)
+    assert "--fd=7" in qemus
+    assert "source=/data\\,1" in qemus
+    assert any(option.startswith("modcaps=-dac_override") for option in qemus)
+    writable = command(Path("/usr/lib/qemu/virtiofsd"), Share("s", Path("/d"), read_only=False), 7)
+    assert not any("modcaps" in option for option in writable)
+
+
+def test_a_socket_is_there_before_its_server_and_for_one_user_only(tmp_path: Path) -> None:
+    path = tmp_path / "fs"
+    with listen(path, QemuUser(os.geteuid(), os.getegid())), listen(path, QemuUser(os.geteuid(), os.getegid())):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_only_servers_are_ended_and_not_who_has_their_number_now(tmp_path: Path) -> None:
+    number = tmp_path / "fs-1.pid"
+    number.write_text(str(os.getpid()))
+    (tmp_path / "fs-2.pid").write_text("no number")
+    stop_all(VmDirectory(tmp_path, tmp_path))
+    assert list(tmp_path.glob("fs-*.pid")) == []
