@@ -29,8 +29,8 @@ READY_FD = "KVTUI_READY_FD"
 """Environment of a child: the descriptor to which it writes a line when it is ready."""
 
 _BACKOFF_FIRST = 0.5
-_BACKOFF_MAX = 20.0
-_STEADY = 60.0
+_BACKOFF_MAX = 10.0
+_STEADY = 10.0
 """Seconds after which a process counts as having run well."""
 _MAX_FAILURES = 3
 """Ends of one child that make the start of an engine fail."""

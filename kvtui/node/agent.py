@@ -73,6 +73,8 @@ from kvtui.node.workers import Workers
 from kvtui.settings import NodeSettings
 
 log = structlog.get_logger()
+STRANGERS_SETTLE = 1.0
+"""Seconds in which what others do to their domains counts as one change."""
 
 
 class Agent:
@@ -102,6 +104,8 @@ class Agent:
         self._facts: NodeFacts | None = None
         self._traits: NodeTraits | None = None
         self._known = asyncio.Event()
+        self._strangers = asyncio.Event()
+        """A domain that is nobody's here came or went, and memory with it."""
         self._foreign = 0
         self.began = False
         """What an earlier agent left is known."""
@@ -395,8 +399,7 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ConnectionChanged):
             self.registration.poke()
-            if event.connected:
-                self._look_at_all()
+            self._look_at_all()
             return
         record = self.records.of_domain(event.domain)
         if record is not None:
@@ -404,12 +407,15 @@ class Agent:
             if isinstance(event, LifecycleChanged) and event.kind is LifecycleKind.RESUMED:
                 self._clocks.set(event.domain)
             self.look(record.uid)
+        elif isinstance(event, LifecycleChanged) and event.kind in (LifecycleKind.STARTED, LifecycleKind.STOPPED):
+            self._strangers.set()
 
     async def _learn(self) -> None:
         """Asks libvirt what this node is, again after each reconnect and now and then."""
         while True:
             await self._hypervisor.wait_connected()
             pause = self._settings.relabel
+            self._strangers.clear()
             try:
                 self._facts = await self._hypervisor.facts()
                 host = capabilities.host(observe.parse(await self._hypervisor.capabilities()))
@@ -423,7 +429,10 @@ class Agent:
             except KvtuiError as error:
                 log.warning("libvirt did not tell what this node is", error=str(error))
                 pause = 2.0
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._strangers.wait()
+                    await asyncio.sleep(STRANGERS_SETTLE)
 
     async def _guests(self, host: capabilities.Host) -> capabilities.Guests:
         kind = "kvm" if self._settings.kvm else "qemu"

@@ -68,6 +68,22 @@ class Guests:
     required: tuple[str, ...] = ()
     """Features that the host model demands."""
     passthrough: bool = False
+    hyperv: tuple[str, ...] = ()
+    """Enlightenments that the kernel offers to guests, in libvirt's words."""
+
+
+HYPERV = {
+    "vpindex": "vpindex",
+    "runtime": "runtime",
+    "synic": "synic",
+    "stimer": "synictimer",
+    "reset": "reset",
+    "frequencies": "frequencies",
+    "reenlightenment": "reenlightenment",
+    "tlbflush": "tlbflush",
+    "ipi": "ipi",
+}
+"""Names in labels by libvirt's; emulation offers none of them."""
 
 
 def host(capabilities: Element) -> Host:
@@ -129,6 +145,7 @@ def guests(domain_capabilities: Element) -> Guests:
         vendor=vendor,
         required=required,
         passthrough=through is not None and through.get("supported") == "yes",
+        hyperv=tuple(v.text or "" for v in domain_capabilities.findall("features/hyperv[@supported='yes']/enum/value")),
     )
 
 
@@ -150,6 +167,8 @@ def labels(found: Host, runs: Guests, obsolete: frozenset[str] = OBSOLETE) -> di
     if found.tsc_frequency:
         made["cpu-timer.node.kubevirt.io/tsc-frequency"] = str(found.tsc_frequency)
         made["cpu-timer.node.kubevirt.io/tsc-scalable"] = "true" if found.tsc_scalable else "false"
+    known = [HYPERV[name] for name in runs.hyperv if name in HYPERV]
+    made |= {f"hyperv.node.kubevirt.io/{name}": "true" for name in (*known, *(("base", "time") if known else ()))}
     made |= {f"machine-type.node.kubevirt.io/{m}": "true" for m in found.machines}
     return {key: value for key, value in made.items() if _is_label(key)}
 
@@ -163,6 +182,7 @@ PREFIXES = (
     "cpu-vendor.node.kubevirt.io/",
     "cpu-timer.node.kubevirt.io/",
     "machine-type.node.kubevirt.io/",
+    "hyperv.node.kubevirt.io/",
 )
 """Labels below these are ours to replace."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,10 @@ log = structlog.get_logger()
 
 RECOVERY_WINDOW, RECOVERY_FIRST, RECOVERY_MAX = 30.0, 10.0, 180.0
 """Seconds: a guest that stops on an I/O error again within the window waits longer and longer."""
+
+
+OUTAGE = 5.0
+"""Seconds without libvirt before VMIs say so."""
 
 
 class SyncFailed(Transient):
@@ -120,8 +125,13 @@ class Domains:
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
         self._recoveries: dict[str, _Recovery] = {}
+<<<<<<< Updated upstream
         self._deaf: set[str] = set()
         """Guests whose agents were asked for a shutdown in vain."""
+=======
+        self._away_since: float | None = None
+        """Loop time since which libvirt has not been there."""
+>>>>>>> Stashed changes
 
     def lock(self, uid: str) -> asyncio.Lock:
         """Held by whoever changes a domain or its record."""
@@ -133,7 +143,9 @@ class Domains:
             if record is None or record.stage is Stage.PREPARING:
                 return None
             if not self._hypervisor.connected:
+                await self._tell_unreachable(record)
                 raise Unreachable("libvirt is not reachable; nothing is known about the domain")
+            self._away_since = None
             vmi = await self._instances.find(record)
             domain = await self.domain_status(record)
             moving = None
@@ -159,6 +171,16 @@ class Domains:
             self._recoveries.pop(uid, None)
             self._deaf.discard(uid)
         return result
+
+    async def _tell_unreachable(self, record: Record) -> None:
+        """The VMI says that nothing is known, once a restart of the daemon would be over."""
+        now = asyncio.get_running_loop().time()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since < OUTAGE:
+            return
+        vmi = await self._instances.find(record)
+        if vmi is not None and lifecycle.phase_of(vmi) == lifecycle.RUNNING:
+            await self.write(vmi, status.unknown(vmi, self._now()))
 
     async def domain_status(self, record: Record) -> DomainStatus | None:
         """None after libvirt has said that there is no such domain."""
@@ -187,7 +209,8 @@ class Domains:
                 assert vmi is not None
                 assert domain is not None
                 await self._sync(vmi, record, domain)
-                return Result(requeue_after=self._resync)
+                # Guests that were started together are not looked at together for ever.
+                return Result(requeue_after=self._resync * random.uniform(0.7, 1.3))  # noqa: S311
             case Do.SIGNAL:
                 await self._signal(vmi, record, domain)
                 return again

@@ -296,9 +296,7 @@ class LifecycleChanged(HypervisorEvent):
     detail: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GuestRebooted(HypervisorEvent):
-    pass
+class GuestRebooted(HypervisorEvent): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,23 +312,22 @@ class DiskFailed(HypervisorEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceAdded(HypervisorEvent):
+class DeviceEvent(HypervisorEvent):
+    """Base of events about one device."""
+
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRemoved(HypervisorEvent):
-    alias: str = ""
+class DeviceAdded(DeviceEvent): ...
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRemovalFailed(HypervisorEvent):
-    alias: str = ""
+class DeviceRemoved(DeviceEvent): ...
 
 
-@dataclass(frozen=True, slots=True)
-class TrayMoved(HypervisorEvent):
-    alias: str = ""
+class DeviceRemovalFailed(DeviceEvent): ...
+
+
+class TrayMoved(DeviceEvent): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +346,7 @@ class JobCompleted(HypervisorEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class MemorySizeChanged(HypervisorEvent):
-    alias: str = ""
+class MemorySizeChanged(DeviceEvent):
     size: int = 0
     """Bytes now plugged."""
 

@@ -1,36 +1,23 @@
-"""libvirt behind the hypervisor protocol: one connection that is kept, and each call in a bounded pool of threads.
+"""libvirt behind the hypervisor protocol: what each method asks of it.
 
-Connection errors are told apart from answers by asking whether the connection is alive; "no domain" is an answer.
-After the daemon came back all handles are dropped, events are registered anew and subscribers are told to list again.
-
-Source: https://libvirt.org/html/libvirt-libvirt-host.html
+Source: https://libvirt.org/html/libvirt-libvirt-domain.html
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import libvirt
 import libvirt_qemu
-import structlog
 
-from kvtui.controlloop.backoff import Backoff
-from kvtui.errors import KvtuiError, Unreachable
 from kvtui.node import libvirt_events, libvirt_flags, owner
 from kvtui.node.hypervisor import (
     Affect,
-    AgentUnavailable,
-    ConnectionChanged,
     DiskError,
     DomainId,
     DomainStatus,
-    Event,
-    EventHandler,
     HypervisorRefused,
     JobStats,
     MigrateRequest,
@@ -40,209 +27,26 @@ from kvtui.node.hypervisor import (
     Screenshot,
     Share,
     ShutdownMode,
-    Unsubscribe,
     XmlKind,
 )
+from kvtui.node.libvirt_connection import OPEN, LibvirtConnection
 from kvtui.node.libvirt_flags import affected
-from kvtui.node.libvirt_threads import Lane, Threads, start_event_loop, translate
+from kvtui.node.libvirt_threads import Lane
 
-T = TypeVar("T")
-log = structlog.get_logger()
-
-SHORT = 15.0
-"""Seconds for a call that only reads or flips a state."""
 MODIFY = 120.0
 """Seconds for define, start, destroy and device changes; a start under load takes long."""
-OPEN = 20.0
-"""Seconds for opening a connection: a cold daemon probes its emulators first."""
 ASKED = 8.0
 """Seconds for asking a guest to shut down or reboot; libvirt takes five to find that an agent says nothing."""
-ALIVE_EVERY = 10.0
-SETTLE = 1.0
-"""Seconds after a daemon's restart in which it still finds its guests again."""
 
 
-class LibvirtHypervisor:
-    """`run` keeps the connection; other methods raise Unreachable while there is none."""
+class LibvirtHypervisor(LibvirtConnection):
+    """Implements the protocol. All methods raise Unreachable while there is no connection."""
 
     def __init__(self, uri: str, engine: str) -> None:
         """`engine` tells our domains from those of another engine on the same daemon."""
-        self.uri = uri
+        super().__init__(uri)
         self.engine = engine
-        self._threads = Threads()
-        self._connection: Any = None
-        self._callbacks: list[int] = []
-        self._handles: dict[DomainId, Any] = {}
-        self._turns: weakref.WeakValueDictionary[DomainId, asyncio.Lock] = weakref.WeakValueDictionary()
         self._owners: dict[DomainId, Owner] = {}
-        self._handlers: list[EventHandler] = []
-        self._connected = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    # Connection
-
-    @property
-    def connected(self) -> bool:
-        return self._connected.is_set()
-
-    async def wait_connected(self) -> None:
-        await self._connected.wait()
-
-    def subscribe(self, handler: EventHandler) -> Unsubscribe:
-        self._handlers.append(handler)
-        return lambda: self._handlers.remove(handler)
-
-    async def run(self) -> None:
-        """Keeps the connection until cancelled."""
-        self._loop = asyncio.get_running_loop()
-        backoff = Backoff(0.1, 5.0)
-        again = False
-        try:
-            while True:
-                try:
-                    await self._open(settle=again)
-                    backoff.reset()
-                    again = True
-                    await self._watch()
-                except KvtuiError as error:
-                    pause = backoff.next()
-                    log.warning("libvirt is not reachable", uri=self.uri, error=str(error), seconds=round(pause, 2))
-                    await asyncio.sleep(pause)
-                finally:
-                    await self._drop()
-        finally:
-            self._threads.close()
-
-    async def _open(self, *, settle: bool) -> None:
-        self._closed.clear()
-
-        def connect() -> Any:
-            start_event_loop()
-            try:
-                connection = libvirt.open(self.uri)
-            except libvirt.libvirtError as error:
-                raise Unreachable(f"libvirt at {self.uri} cannot be opened: {error.get_error_message()}") from error
-            preparations: tuple[Callable[[], object], ...] = (
-                lambda: connection.setKeepAlive(5, 5),
-                lambda: connection.registerCloseCallback(self._on_close, None),
-            )
-            for prepare in preparations:
-                try:
-                    prepare()
-                except libvirt.libvirtError:
-                    continue  # the test driver has neither
-            self._callbacks = libvirt_events.register(connection, self._deliver)
-            return connection
-
-        self._connection = await self._threads.call(Lane.LONG, connect, OPEN)
-        if settle:
-            await asyncio.sleep(SETTLE)
-        self._connected.set()
-        log.info("libvirt is connected", uri=self.uri)
-        self._tell(ConnectionChanged(connected=True))
-
-    async def _watch(self) -> None:
-        while not self._closed.is_set():
-            try:
-                async with asyncio.timeout(ALIVE_EVERY):
-                    await self._closed.wait()
-            except TimeoutError:
-                if not await self._call(Lane.SHORT, lambda connection: bool(connection.isAlive())):
-                    break
-        raise Unreachable("the connection to libvirt was lost")
-
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._handles.clear()
-        if self.connected:
-            self._connected.clear()
-            self._tell(ConnectionChanged(connected=False))
-        if connection is not None:
-
-            def close() -> None:
-                libvirt_events.deregister(connection, self._callbacks)
-                with contextlib.suppress(libvirt.libvirtError):  # the test driver has none
-                    connection.unregisterCloseCallback()
-                try:
-                    connection.close()
-                except libvirt.libvirtError as error:
-                    log.debug("closing libvirt failed", error=str(error))
-
-            try:
-                await asyncio.shield(self._threads.call(Lane.SHORT, close, SHORT))
-            except Unreachable as error:
-                log.warning("closing libvirt hangs", error=str(error))
-
-    def _on_close(self, _connection: Any, _reason: int, _opaque: Any) -> None:
-        self._from_thread(self._closed.set)
-
-    def _deliver(self, event: Event) -> None:
-        self._from_thread(lambda: self._tell(event))
-
-    def _from_thread(self, function: Callable[[], object]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function)
-
-    def _tell(self, event: Event) -> None:
-        for handler in list(self._handlers):
-            handler(event)
-
-    # Calls
-
-    async def _call(self, lane: Lane, function: Callable[[Any], T], timeout: float | None = SHORT) -> T:
-        connection = self._connection
-        if connection is None:
-            raise Unreachable("libvirt is not connected")
-
-        def guarded() -> T:
-            try:
-                return function(connection)
-            except libvirt.libvirtError as error:
-                raise translate(error, connection) from error
-
-        return await self._threads.call(lane, guarded, timeout)
-
-    async def _with(
-        self, domain: DomainId, function: Callable[[Any], T], lane: Lane = Lane.SHORT, timeout: float | None = SHORT
-    ) -> T:
-        def on_domain(connection: Any) -> T:
-            handle = self._handles.get(domain)
-            if handle is None:
-                handle = connection.lookupByUUIDString(domain)
-                self._handles[domain] = handle
-            try:
-                return function(handle)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                    self._handles.pop(domain, None)
-                raise
-
-        return await self._call(lane, on_domain, timeout)
-
-    async def _agent(
-        self, domain: DomainId, function: Callable[[Any], T], timeout: float, lane: Lane = Lane.AGENT, patience: int = 5
-    ) -> T:
-        """A call that a guest agent answers; one at a time for each guest, so that a slow one holds one thread.
-
-        `patience` is how many seconds libvirt waits for the agent, `timeout` how many we wait for our turn and for
-        libvirt. Raises AgentUnavailable when an earlier call takes all of that.
-        """
-        turn = self._turns.setdefault(domain, asyncio.Lock())
-
-        def ask(handle: Any) -> T:
-            handle.agentSetResponseTimeout(patience, 0)  # else it waits for ever
-            return function(handle)
-
-        try:
-            async with asyncio.timeout(timeout):
-                await turn.acquire()
-        except TimeoutError as error:
-            raise AgentUnavailable("the guest agent is still busy with an earlier request") from error
-        try:
-            return await self._with(domain, ask, lane, timeout)
-        finally:
-            turn.release()
 
     async def facts(self) -> NodeFacts:
         def read(connection: Any) -> NodeFacts:
@@ -256,13 +60,13 @@ class LibvirtHypervisor:
                 hostname=str(connection.getHostname()),
             )
 
-        return await self._call(Lane.SHORT, read, OPEN)
+        return await self.call(Lane.SHORT, read, OPEN)
 
     async def capabilities(self) -> str:
-        return await self._call(Lane.SHORT, lambda c: str(c.getCapabilities()), OPEN)
+        return await self.call(Lane.SHORT, lambda c: str(c.getCapabilities()), OPEN)
 
     async def domain_capabilities(self, arch: str, machine: str, kind: str) -> str:
-        return await self._call(
+        return await self.call(
             Lane.SHORT, lambda c: str(c.getDomainCapabilities(None, arch, machine or None, kind)), OPEN
         )
 
@@ -282,7 +86,7 @@ class LibvirtHypervisor:
                         raise
             return found
 
-        return await self._call(Lane.SHORT, read, 60.0)
+        return await self.call(Lane.SHORT, read, 60.0)
 
     def _owner_of(self, handle: Any) -> Owner | None:
         uuid = DomainId(handle.UUIDString())
@@ -312,45 +116,45 @@ class LibvirtHypervisor:
                         raise
             return total
 
-        return await self._call(Lane.SHORT, read, 60.0)
+        return await self.call(Lane.SHORT, read, 60.0)
 
     async def define(self, xml: str) -> DomainId:
-        uuid = await self._call(Lane.MODIFY, lambda c: str(c.defineXML(xml).UUIDString()), MODIFY)
+        uuid = await self.call(Lane.MODIFY, lambda c: str(c.defineXML(xml).UUIDString()), MODIFY)
         self._owners.pop(DomainId(uuid), None)
         return DomainId(uuid)
 
     async def start(self, domain: DomainId, *, paused: bool = False) -> None:
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
-        await self._with(domain, lambda d: d.createWithFlags(flags), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.createWithFlags(flags), Lane.MODIFY, MODIFY)
 
     async def status(self, domain: DomainId) -> DomainStatus:
-        return await self._with(domain, lambda d: libvirt_events.status_of(*d.state()))
+        return await self.on(domain, lambda d: libvirt_events.status_of(*d.state()))
 
     async def xml(self, domain: DomainId, kind: XmlKind = XmlKind.LIVE) -> str:
-        return await self._with(domain, lambda d: str(d.XMLDesc(libvirt_flags.XML[kind])))
+        return await self.on(domain, lambda d: str(d.XMLDesc(libvirt_flags.XML[kind])))
 
     async def suspend(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.suspend())
+        await self.on(domain, lambda d: d.suspend())
 
     async def resume(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.resume())
+        await self.on(domain, lambda d: d.resume())
 
     async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
         flags = libvirt_flags.SHUTDOWN[mode]
         # libvirt waits up to a minute for an agent that took the request and says nothing more; a button is pressed.
         lane = Lane.SHORT if mode is ShutdownMode.ACPI else Lane.REQUEST
-        await self._with(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), lane, ASKED)
+        await self.on(domain, lambda d: d.shutdownFlags(flags) if flags else d.shutdown(), lane, ASKED)
 
     async def reboot(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
         lane = Lane.SHORT if mode is ShutdownMode.ACPI else Lane.REQUEST
-        await self._with(domain, lambda d: d.reboot(libvirt_flags.REBOOT[mode]), lane, ASKED)
+        await self.on(domain, lambda d: d.reboot(libvirt_flags.REBOOT[mode]), lane, ASKED)
 
     async def reset(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.reset(0))
+        await self.on(domain, lambda d: d.reset(0))
 
     async def destroy(self, domain: DomainId, *, graceful: bool = True) -> None:
         flags = libvirt.VIR_DOMAIN_DESTROY_GRACEFUL if graceful else 0
-        await self._with(domain, lambda d: d.destroyFlags(flags), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.destroyFlags(flags), Lane.MODIFY, MODIFY)
 
     async def undefine(self, domain: DomainId, *, keep_state: bool = False) -> None:
         flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -368,7 +172,7 @@ class LibvirtHypervisor:
                     raise
                 handle.undefine()  # a driver that knows no flags keeps no such files either
 
-        await self._with(domain, drop, Lane.MODIFY, MODIFY)
+        await self.on(domain, drop, Lane.MODIFY, MODIFY)
         self._handles.pop(domain, None)
         self._owners.pop(domain, None)
 
@@ -379,7 +183,7 @@ class LibvirtHypervisor:
                 flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
             handle.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, prefix, uri, flags)
 
-        await self._with(domain, write, Lane.MODIFY)
+        await self.on(domain, write, Lane.MODIFY)
 
     async def metadata(self, domain: DomainId, uri: str) -> str | None:
         def read(handle: Any) -> str | None:
@@ -390,29 +194,29 @@ class LibvirtHypervisor:
                     return None
                 raise
 
-        return await self._with(domain, read)
+        return await self.on(domain, read)
 
     async def attach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.attachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.attachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def detach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.detachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.detachDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def update(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        await self._with(domain, lambda d: d.updateDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.updateDeviceFlags(device, affected(affect)), Lane.MODIFY, MODIFY)
 
     async def resize_block(self, domain: DomainId, target: str, size: int) -> None:
         flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
         if size == 0:
             flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_CAPACITY
-        await self._with(domain, lambda d: d.blockResize(target, size, flags), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.blockResize(target, size, flags), Lane.MODIFY, MODIFY)
 
     async def set_vcpus(self, domain: DomainId, count: int) -> None:
         flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        await self._with(domain, lambda d: d.setVcpusFlags(count, flags), Lane.MODIFY, MODIFY)
+        await self.on(domain, lambda d: d.setVcpusFlags(count, flags), Lane.MODIFY, MODIFY)
 
     async def set_memory(self, domain: DomainId, size: int) -> None:
-        await self._with(domain, lambda d: d.setMemory(size // 1024), Lane.MODIFY)
+        await self.on(domain, lambda d: d.setMemory(size // 1024), Lane.MODIFY)
 
     async def limit(self, domain: DomainId, share: Share) -> None:
         scheduler, memory = libvirt_flags.share_params(share)
@@ -423,36 +227,36 @@ class LibvirtHypervisor:
             if memory:
                 handle.setMemoryParameters(memory, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
-        await self._with(domain, apply, Lane.MODIFY)
+        await self.on(domain, apply, Lane.MODIFY)
 
     async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
         # libvirt itself forwards ports only with passt; QEMU's own network has this one way.
         rule = f"{'udp' if udp else 'tcp'}:127.0.0.1:{here:d}-:{there:d}"
         command = f"hostfwd_add hostua-{interface} {rule}"
         flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
-        answer = await self._with(domain, lambda d: str(libvirt_qemu.qemuMonitorCommand(d, command, flags)))
+        answer = await self.on(domain, lambda d: str(libvirt_qemu.qemuMonitorCommand(d, command, flags)))
         if answer.strip():
             raise HypervisorRefused(answer.strip())
 
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
         params, flags = libvirt_flags.migrate_params(request)
-        await self._with(domain, lambda d: d.migrateToURI3(request.destination, params, flags), Lane.LONG, None)
+        await self.on(domain, lambda d: d.migrateToURI3(request.destination, params, flags), Lane.LONG, None)
 
     async def start_postcopy(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.migrateStartPostCopy(0), Lane.MONITOR)
+        await self.on(domain, lambda d: d.migrateStartPostCopy(0), Lane.MONITOR)
 
     async def set_max_downtime(self, domain: DomainId, milliseconds: int) -> None:
-        await self._with(domain, lambda d: d.migrateSetMaxDowntime(milliseconds, 0), Lane.MONITOR)
+        await self.on(domain, lambda d: d.migrateSetMaxDowntime(milliseconds, 0), Lane.MONITOR)
 
     async def job(self, domain: DomainId) -> JobStats:
-        return await self._with(domain, lambda d: libvirt_events.job_of(d.jobStats(0)), Lane.MONITOR)
+        return await self.on(domain, lambda d: libvirt_events.job_of(d.jobStats(0)), Lane.MONITOR)
 
     async def completed_job(self, domain: DomainId) -> JobStats:
         flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
-        return await self._with(domain, lambda d: libvirt_events.job_of(d.jobStats(flags)), Lane.MONITOR)
+        return await self.on(domain, lambda d: libvirt_events.job_of(d.jobStats(flags)), Lane.MONITOR)
 
     async def abort_job(self, domain: DomainId) -> None:
-        await self._with(domain, lambda d: d.abortJob(), Lane.ABORT, 30.0)
+        await self.on(domain, lambda d: d.abortJob(), Lane.ABORT, 30.0)
 
     async def agent_command(self, domain: DomainId, command: str, timeout: float = 5.0) -> str:
         seconds = max(1, round(timeout))
@@ -460,19 +264,19 @@ class LibvirtHypervisor:
         def ask(handle: Any) -> str:
             return str(libvirt_qemu.qemuAgentCommand(handle, command, seconds, 0))
 
-        return await self._agent(domain, ask, timeout + 5, patience=seconds)
+        return await self.on_agent(domain, ask, timeout + 5, patience=seconds)
 
     async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
-        return await self._agent(domain, lambda d: dict(d.guestInfo(libvirt_flags.GUEST_INFO, 0)), 25.0)
+        return await self.on_agent(domain, lambda d: dict(d.guestInfo(libvirt_flags.GUEST_INFO, 0)), 25.0)
 
     async def freeze(self, domain: DomainId) -> None:
-        await self._agent(domain, lambda d: d.fsFreeze(), 45.0, Lane.REQUEST, patience=30)
+        await self.on_agent(domain, lambda d: d.fsFreeze(), 45.0, Lane.REQUEST, patience=30)
 
     async def thaw(self, domain: DomainId) -> None:
-        await self._agent(domain, lambda d: d.fsThaw(), 45.0, Lane.REQUEST, patience=30)
+        await self.on_agent(domain, lambda d: d.fsThaw(), 45.0, Lane.REQUEST, patience=30)
 
     async def set_guest_time(self, domain: DomainId, seconds: int) -> None:
-        await self._agent(domain, lambda d: d.setTime({"seconds": seconds, "nseconds": 0}, 0), 15.0)
+        await self.on_agent(domain, lambda d: d.setTime({"seconds": seconds, "nseconds": 0}, 0), 15.0)
 
     async def screenshot(self, domain: DomainId) -> Screenshot:
         def take(connection: Any) -> Screenshot:
@@ -488,14 +292,14 @@ class LibvirtHypervisor:
                 raise
             return Screenshot(str(mime), bytes(data))
 
-        return await self._call(Lane.REQUEST, take, 20.0)
+        return await self.call(Lane.REQUEST, take, 20.0)
 
     async def core_dump(self, domain: DomainId, path: str) -> None:
         form, flags = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, libvirt.VIR_DUMP_MEMORY_ONLY
         await self._with(domain, lambda d: d.coreDumpWithFormat(path, form, flags), Lane.LONG, None)
 
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
-        found = await self._with(domain, lambda d: dict(d.diskErrors()))
+        found = await self.on(domain, lambda d: dict(d.diskErrors()))
         return [DiskError(target, code == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE) for target, code in found.items()]
 
     async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
@@ -514,7 +318,7 @@ class LibvirtHypervisor:
             )
             return {DomainId(d.UUIDString()): dict(values) for d, values in connection.getAllDomainStats(groups, flags)}
 
-        return await self._call(Lane.SHORT, read)
+        return await self.call(Lane.SHORT, read)
 
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
-        return await self._with(domain, lambda d: {str(k): int(v) for k, v in d.memoryStats().items()})
+        return await self.on(domain, lambda d: {str(k): int(v) for k, v in d.memoryStats().items()})

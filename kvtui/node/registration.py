@@ -38,6 +38,10 @@ HEARTBEAT = "kubevirt.io/heartbeat"
 SCHEDULABLE = "kubevirt.io/schedulable"
 ACCELERATOR = "kvtui.io/accelerator"
 STORAGE = "kvtui.io/local-storage"
+REALTIME = "kubevirt.io/realtime"
+CPU_MANAGER = ("cpumanager", "kubevirt.io/cpumanager")
+"""Nobody here gives CPUs to one VM alone."""
+_REALTIME_BUDGET = "/proc/sys/kernel/sched_rt_runtime_us"
 SKIP_LABELS = "node-labeller.kubevirt.io/skip-node"
 MAX_PODS = 500
 DEVICES = 1000
@@ -271,6 +275,8 @@ class Registration:
         ready = traits is not None and self._health().libvirt
         wanted[SCHEDULABLE] = "true" if ready else "false"
         if traits is not None:
+            wanted[REALTIME] = "" if _read(_REALTIME_BUDGET) == "-1" else None
+            wanted |= dict.fromkeys(CPU_MANAGER, "false")
             wanted[ACCELERATOR] = "kvm" if traits.kvm else "emulation"
             if SKIP_LABELS not in node.metadata.annotations:
                 found = capabilities.labels(traits.host, traits.guests)

@@ -107,6 +107,8 @@ class Records:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._records: dict[str, Record] = {}
+        self._by_pod: dict[str, str] = {}
+        self._by_domain: dict[str, str] = {}
 
     def load(self) -> None:
         """Reads what is on disk; call once, before anything runs. A directory without a readable record is kept."""
@@ -120,7 +122,7 @@ class Records:
                 log.error("unreadable record", path=str(path), error=str(error))
                 continue
             if record.uid == directory.name:
-                self._records[record.uid] = record
+                self._remember(record)
 
     def get(self, uid: str) -> Record | None:
         return self._records.get(uid)
@@ -132,10 +134,12 @@ class Records:
         return len(self._records)
 
     def of_pod(self, pod_uid: str) -> Record | None:
-        return next((r for r in self._records.values() if r.pod_uid == pod_uid), None)
+        record = self._records.get(self._by_pod.get(pod_uid, ""))
+        return record if record is not None and record.pod_uid == pod_uid else None
 
     def of_domain(self, domain: str) -> Record | None:
-        return next((r for r in self._records.values() if r.domain == domain), None)
+        record = self._records.get(self._by_domain.get(domain, ""))
+        return record if record is not None and record.domain == domain else None
 
     def of_key(self, namespace: str, name: str) -> Record | None:
         """The record of a VMI by name; of two incarnations the one that has not ended."""
@@ -146,7 +150,7 @@ class Records:
         return self._layout.vm(uid)
 
     async def save(self, record: Record) -> Record:
-        self._records[record.uid] = record
+        self._remember(record)
         await asyncio.to_thread(_write, self.directory(record.uid).record, to_json(record))
         return record
 
@@ -155,10 +159,19 @@ class Records:
         changed = evolve(record, **changes)
         return record if changed == record and self._records.get(record.uid) == record else await self.save(changed)
 
+    def _remember(self, record: Record) -> None:
+        self._records[record.uid] = record
+        self._by_pod[record.pod_uid] = record.uid
+        self._by_domain[record.domain] = record.uid
+
     async def drop(self, uid: str) -> None:
         """Removes the record and the whole state directory."""
         await asyncio.to_thread(_remove, self.directory(uid).own)
-        self._records.pop(uid, None)
+        record = self._records.pop(uid, None)
+        if record is not None:
+            for index, key in ((self._by_pod, record.pod_uid), (self._by_domain, record.domain)):
+                if index.get(key) == uid:
+                    del index[key]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -188,6 +188,18 @@ def not_synchronized(vmi: VirtualMachineInstance, message: str, now: str) -> Vir
     return evolve(status, conditions=with_condition(status.conditions, _not_synchronized(message), now))
 
 
+def unknown(vmi: VirtualMachineInstance, now: str) -> VirtualMachineInstanceStatus:
+    """libvirt has not answered for a while: nothing is known about the domain, which most probably runs on."""
+    status = vmi.status or VirtualMachineInstanceStatus()
+    condition = VirtualMachineInstanceCondition(
+        type=SYNCHRONIZED,
+        status="Unknown",
+        reason="HypervisorUnreachable",
+        message="the node's libvirt does not answer; a running guest is not affected",
+    )
+    return evolve(status, conditions=with_condition(status.conditions, condition, now))
+
+
 def _not_synchronized(message: str) -> VirtualMachineInstanceCondition:
     return VirtualMachineInstanceCondition(type=SYNCHRONIZED, status="False", reason=SYNC_REASON, message=message)
 

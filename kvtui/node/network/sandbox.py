@@ -48,6 +48,11 @@ class Networks:
         self.bridges = Bridges(directory / "bridges")
 
     async def __aenter__(self) -> Self:
+        # Helpers of an earlier agent may have died since; those that live are found again.
+        for uid in self._state.known():
+            sandbox = self._state.load(uid)
+            if sandbox is not None and sandbox.phase is Phase.FINISHED and namespace.exists(sandbox.netns):
+                self._serve(sandbox)
         return self
 
     async def __aexit__(
