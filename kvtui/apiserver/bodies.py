@@ -18,6 +18,8 @@ from kvtui.apiserver.schema import protobuf
 
 _decode = msgspec.json.Decoder().decode
 _MAX_DEPTH = 100
+YAML_EFFORT = 100
+"""How much longer a byte of YAML takes than one of JSON."""
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"(\s*:)?')
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 

@@ -82,6 +82,7 @@ class Dispatcher:
         """Never raises: every failure becomes a Status."""
         self._connections.begin(request.protocol)
         try:
+            await self._turns.wait()
             return await self._handle(request)
         finally:
             self._connections.end(request.protocol)
@@ -176,7 +177,6 @@ class Dispatcher:
             self._writes += 1
         try:
             async with asyncio.timeout(self._settings.request_timeout):
-                await self._turns.wait()
                 return await self._handler(call)
         except TimeoutError as error:
             raise status.deadline() from error

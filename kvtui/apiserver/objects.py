@@ -7,6 +7,7 @@ collector and the namespace deleter all use it; none of them touches the store d
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 from kvtui.api.admission import Admission
 from kvtui.apiserver import metadata, names, status
 from kvtui.apiserver.admitting import Plugins
+from kvtui.apiserver.beside import beside
 from kvtui.apiserver.crd import check_scale
 from kvtui.apiserver.database import Change
 from kvtui.apiserver.options import WriteOptions
@@ -89,7 +91,7 @@ class Objects:
         meta = metadata.coerce(obj)
         metadata.check_identity(info, obj, namespace, name)
         self._check_namespace(info, namespace, meta.get("name", ""))
-        unknown = self._normalize(info, obj)
+        unknown = await beside(len(encode(obj)), self._normalize, info, obj)
         self._report(info, unknown, duplicates or [], options)
         now = self.clock()
         metadata.prepare_create(info, obj, now)
@@ -130,14 +132,17 @@ class Objects:
         info.strategy.prepare_create(obj, context)
         if info.status and not info.custom:
             obj.setdefault("status", {})
-        self._validate(info, obj, None)
-        info.strategy.settle(obj, None, context)
+        size = len(encode(obj))
+        await beside(size, self._validate, info, obj, None)
+        await beside(size if info.strategy.settles_alone else 0, info.strategy.settle, obj, None, context)
         options.warnings.extend(info.strategy.warnings(obj))
         await self._plugins.validate("CREATE", info, namespace, name, obj, None, options)
         if applied is not None:
-            obj = applied(obj)
+            obj = await beside(size, applied, obj)
         else:
-            obj = managed_fields.track_update(
+            obj = await beside(
+                size,
+                managed_fields.track_update,
                 None,
                 obj,
                 options.manager,
@@ -171,9 +176,11 @@ class Objects:
         attempts: int = _PATCH_ATTEMPTS,
         applied: Callable[[Object, Object], Object] | None = None,
         require_revision: bool = False,
+        effort: int = 0,
     ) -> Written:
         """Changes an object; when others write at the same time it starts over from their result.
 
+        `effort` is what the transformation takes, in bytes of JSON, if not only the size of the object.
         `applied(old, new)` sets managed fields in the way of server-side apply. Raises Failure 404, 409, 422.
         """
         await _prepare(info)
@@ -185,7 +192,7 @@ class Objects:
                 raise status.not_found(info.group, info.plural, name)
             try:
                 return await self._update_once(
-                    info, record, transform, options, subresource, duplicates or [], applied, require_revision
+                    info, record, transform, options, subresource, duplicates or [], applied, require_revision, effort
                 )
             except Stale:
                 continue
@@ -201,17 +208,19 @@ class Objects:
         duplicates: list[str],
         applied: Callable[[Object, Object], Object] | None,
         require_revision: bool,
+        effort: int,
     ) -> Written:
         namespace, name = record.key
         renew(info, record)
         old = record.decode()
-        obj = transform(record.decode())
+        obj = await beside(max(effort, len(record.data)), transform, record.decode())
         if info.convert_in is not None and obj.get("apiVersion") != info.stored_api_version:
             obj = info.convert_in(obj)
         meta = metadata.coerce(obj)
         metadata.check_identity(info, obj, namespace, name)
         self._check_revision(info, meta, old, require_revision=require_revision)
-        unknown = self._normalize(info, obj)
+        size = len(encode(obj))
+        unknown = await beside(size, self._normalize, info, obj)
         self._report(info, unknown, duplicates, options)
         obj = isolate(info, obj, old, subresource)
         now = self.clock()
@@ -223,14 +232,16 @@ class Objects:
         obj = isolate(info, obj, old, subresource)
         metadata.prepare_update(info, obj, old)
         metadata.bump_generation(info, obj, old)
-        self._validate(info, obj, old)
-        info.strategy.settle(obj, old, context)
+        await beside(size, self._validate, info, obj, old)
+        await beside(size if info.strategy.settles_alone else 0, info.strategy.settle, obj, old, context)
         await self._plugins.validate("UPDATE", info, namespace, name, obj, old, options, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if applied is not None:
-            obj = applied(old, obj)
+            obj = await beside(size, applied, old, obj)
         else:
-            obj = managed_fields.track_update(
+            obj = await beside(
+                size,
+                managed_fields.track_update,
                 old,
                 obj,
                 options.manager,
@@ -366,3 +377,4 @@ async def _prepare(info: ResourceInfo) -> None:
     """Compiles the schema beside the loop, when the kind is first written."""
     if info.schema is not None and not info.schema.ready:
         await asyncio.to_thread(info.schema.get)
+        gc.freeze()  # it stays, and is large: the collector need not look at it again and again

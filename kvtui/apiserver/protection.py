@@ -70,7 +70,10 @@ class VolumeProtection:
         await self._objects.update(info, namespace, name, change, bootstrap.options())
 
     def _in_use(self, claim: Record) -> bool:
+        mark = b'"' + claim.name.encode() + b'"'
         for record in self._objects.store.bucket(_PODS).scan(claim.namespace):
+            if mark not in record.data and b'"ephemeral"' not in record.data:
+                continue  # without a closer look: a namespace may have thousands
             pod = record.decode()
             if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed") and claim.name in claims_of(pod):
                 return True

@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from kvtui.api.admission import Admission, UserInfo
-from kvtui.apiserver import bootstrap, status
+from kvtui.apiserver import bootstrap, listening, status
 from kvtui.apiserver.aggregation import RoleAggregation
 from kvtui.apiserver.audit import Audit
 from kvtui.apiserver.auth.identity import AUTHENTICATED, Authenticator
@@ -25,7 +25,7 @@ from kvtui.apiserver.auth.tokens import Tokens
 from kvtui.apiserver.builtin import BUILTIN, SHORT_HISTORY
 from kvtui.apiserver.certificates import ServingCertificate
 from kvtui.apiserver.collector import GarbageCollector
-from kvtui.apiserver.connections import HANDSHAKE, IDLE, Connections
+from kvtui.apiserver.connections import IDLE, Connections
 from kvtui.apiserver.customs import CustomResources
 from kvtui.apiserver.database import DatabaseBroken
 from kvtui.apiserver.dispatch import Dispatcher
@@ -34,6 +34,7 @@ from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.endpoints.logs import Agents
 from kvtui.apiserver.endpoints.reviews import Reviews
 from kvtui.apiserver.extension import Extension
+from kvtui.apiserver.listening import Listener
 from kvtui.apiserver.lookups import Lookups
 from kvtui.apiserver.namespaces import NamespaceLifecycle
 from kvtui.apiserver.objects import Objects
@@ -56,7 +57,6 @@ log = structlog.get_logger()
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that waits for the interpreter gets it: the database thread must not wait for long."""
-_BACKLOG = 1024
 _SHUTDOWN = 5.0
 
 
@@ -165,13 +165,13 @@ class ApiServer:
             runner, listeners = await self._listen(dispatcher, certificate, connections)
             try:
                 async with asyncio.TaskGroup() as tasks:
+                    for listener in listeners:
+                        tasks.create_task(listener.run(), name="listener")
                     tasks.create_task(certificate.run(), name="serving certificate")
                     tasks.create_task(
                         self._run_tasks(objects, hub, metrics, application, connections), name="housekeeping"
                     )
             finally:
-                for listener in listeners:
-                    listener.close()
                 hub.end_all()
                 await runner.cleanup()
         finally:
@@ -210,7 +210,7 @@ class ApiServer:
 
     async def _listen(
         self, dispatcher: Dispatcher, certificate: ServingCertificate, connections: Connections
-    ) -> tuple[web.AppRunner, list[asyncio.Server]]:
+    ) -> tuple[web.AppRunner, list[Listener]]:
         settings = self.settings
         app = web.Application(client_max_size=status.MAX_BODY)
         app.router.add_route("*", "/{path:.*}", dispatcher.handle)
@@ -228,21 +228,17 @@ class ApiServer:
         await runner.setup()
         assert runner.server is not None
         factory = connections.factory(runner.server)
-        listeners: list[asyncio.Server] = []
+        sockets: list[socket.socket] = []
         try:
             for host in (settings.host, *settings.more_hosts):
-                listener = await asyncio.get_running_loop().create_server(
-                    factory, host, self.port, ssl=certificate.context, backlog=_BACKLOG, ssl_handshake_timeout=HANDSHAKE
-                )
-                listeners.append(listener)
-                if not self.port:
-                    self.port = listener.sockets[0].getsockname()[1]
+                sockets += listening.bind(host, self.port)
+                self.port = self.port or sockets[0].getsockname()[1]
         except OSError:
-            for listener in listeners:
-                listener.close()
+            for opened in sockets:
+                opened.close()
             await runner.cleanup()
             raise
-        return runner, listeners
+        return runner, [Listener(opened, factory, certificate.context) for opened in sockets]
 
 
 def _plugins(store: Store, resources: Resources, authorizer: Authorizer) -> tuple[Admission, ...]:

@@ -28,7 +28,7 @@ Key = tuple[str, str]
 """Namespace ("" for cluster scope) and name."""
 
 _PUBLISH_SLICE = 0.004
-_PUBLISH_AT_ONCE = 16
+_PUBLISH_AT_ONCE = 8
 """Writes that are published, and answered, in one turn of the loop."""
 _COMPACT_SLICE = 400
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from kvtui.api.admission import UserInfo
 from kvtui.errors import Cause
@@ -26,6 +26,9 @@ class WriteContext:
 
 class Strategy:
     """The hooks of a kind that has no peculiarities; subclasses override what they need."""
+
+    settles_alone: ClassVar[bool] = False
+    """`settle` gives nothing out that another write could take meanwhile: it may run beside the event loop."""
 
     def default(self, obj: Object) -> None:
         """Fills in what the client may leave out; on create and update."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,8 @@ from kvtui.apiserver.record import Record
 from kvtui.apiserver.selection import Selection
 from kvtui.apiserver.store import Bucket, Event, Store
 
+_AT_ONCE = 20
+"""Watchers that write in one turn of the event loop."""
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
@@ -35,8 +38,11 @@ class Delivery:
 class Watcher:
     """One open watch. Iterate with `take()` until `ended`."""
 
-    def __init__(self, selection: Selection, limit: int) -> None:
+    def __init__(self, selection: Selection, limit: int, rouse: Callable[[Watcher], None]) -> None:
+        """`rouse` is to call `wake` soon."""
         self.selection = selection
+        self._rouse = rouse
+        self._due = False
         self._limit = limit
         self._queue: deque[Delivery] = deque()
         self._wake = asyncio.Event()
@@ -57,13 +63,16 @@ class Watcher:
             self._queue.clear()
         else:
             self._queue.append(delivery)
-        self._wake.set()
+        if not self._due:
+            self._due = True
+            self._rouse(self)
 
     def close(self) -> None:
         self.closed = True
         self._wake.set()
 
     def wake(self) -> None:
+        self._due = False
         self._wake.set()
 
     def take(self) -> list[Delivery]:
@@ -112,6 +121,7 @@ class WatchHub:
         self._by_namespace: dict[tuple[str, str], set[Watcher]] = {}
         self._by_name: dict[tuple[str, str], set[Watcher]] = {}
         self.count = 0
+        self._due: deque[Watcher] = deque()
         store.listeners.append(self._publish)
 
     def _publish(self, bucket: Bucket, event: Event) -> None:
@@ -127,10 +137,22 @@ class WatchHub:
 
     def open(self, bucket: Bucket, selection: Selection) -> Watcher:
         """A watcher that sees every change from now on; `close` it in the end."""
-        watcher = Watcher(selection, self._queue_limit)
+        watcher = Watcher(selection, self._queue_limit, self._rouse)
         self._place(bucket.name, selection).add(watcher)
         self.count += 1
         return watcher
+
+    def _rouse(self, watcher: Watcher) -> None:
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+        self._due.append(watcher)
+
+    def _wake_some(self) -> None:
+        """Some in each turn of the event loop, so that a change with many watchers is no long block for others."""
+        for _ in range(min(_AT_ONCE, len(self._due))):
+            self._due.popleft().wake()
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def close(self, bucket: Bucket, watcher: Watcher) -> None:
         self._place(bucket.name, watcher.selection).discard(watcher)

@@ -41,8 +41,10 @@ def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @_data_option
 def apiserver(data: Path) -> None:
     """The API server."""
+    from kvtui.apiserver.blocks import new_event_loop
+
     engine, record = _load(data)
-    _main("apiserver", _apiserver(engine, record))
+    _main("apiserver", _apiserver(engine, record), new_event_loop)
 
 
 @group.command("controllers")
@@ -206,12 +208,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _main(name: str, work: Coroutine[Any, Any, None]) -> None:
+def _main(
+    name: str, work: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> None:
     """Runs until SIGTERM or SIGINT, which end it cleanly with status 0."""
     configure_logs()
     log.info("process begins", process=name, pid=os.getpid())
     try:
-        asyncio.run(_until_signal(work))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_until_signal(work))
     except BaseExceptionGroup as group:
         for error in _leaves(group):
             log.error("process failed", process=name, error=str(error) or repr(error), exc_info=error)

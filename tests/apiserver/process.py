@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from kvtui.apiserver.blocks import new_event_loop
 from kvtui.apiserver.server import serve
 from kvtui.settings import ApiServerSettings
 
@@ -16,7 +17,8 @@ def main() -> None:
     settings = ApiServerSettings(
         directory=directory / "apiserver", pki=directory / "pki", port=port, install_crds=False, history_seconds=history
     )
-    asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve(settings))
 
 
 if __name__ == "__main__":

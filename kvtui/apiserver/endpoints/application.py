@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -57,6 +58,7 @@ class Application:
     async def warm(self) -> None:
         """Prepares what the first clients will ask for."""
         await self._openapi.warm()
+        gc.freeze()  # all of it stays
 
     async def handle(self, call: Call) -> web.StreamResponse:
         """Raises Failure."""

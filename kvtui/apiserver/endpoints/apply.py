@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvtui.apiserver import bodies, metadata, status
+from kvtui.apiserver.beside import beside
 from kvtui.apiserver.http import Call
 from kvtui.apiserver.objects import Objects, Written
 from kvtui.apiserver.parts import reset_fields
@@ -21,7 +22,9 @@ Object = dict[str, Any]
 async def apply(call: Call, objects: Objects, info: ResourceInfo, subresource: str = "") -> Written:
     """Applies a configuration. Raises Failure 400, 404, 409, 422."""
     options = call.write_options(apply=True)
-    config, duplicates = bodies.decode_configuration(await call.body())
+    body = await call.body()
+    effort = len(body) * (1 if body.lstrip()[:1] == b"{" else bodies.YAML_EFFORT)
+    config, duplicates = await beside(effort, bodies.decode_configuration, body)
     if duplicates and options.field_validation == "Strict":
         listed = "".join(f"\n  {line}" for line in duplicates)
         raise status.bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:{listed}")

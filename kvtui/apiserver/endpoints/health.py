@@ -43,10 +43,9 @@ class Metrics:
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._buckets: dict[tuple[str, str], list[int]] = {}
         self.longest_block = 0.0
-        """Seconds that the event loop was late, for whatever reason."""
+        """Seconds between two looks of the event loop at what has happened, at worst."""
         self.longest_work = 0.0
-        """Seconds of processor time in which the event loop was late."""
-        """Seconds for which the event loop did nothing else, at worst."""
+        """Seconds of processor time in one turn of the event loop, at worst."""
 
     def observe(self, verb: str, group: str, resource: str, subresource: str, code: int, seconds: float) -> None:
         self._requests[verb, group, resource, subresource, code] += 1

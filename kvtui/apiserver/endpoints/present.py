@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -22,12 +22,17 @@ from kvtui.apiserver.schema import tables
 from kvtui.apiserver.showing import shown_bytes
 
 Object = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 JSON = "application/json"
 _SLICE = 0.005
 """Seconds between two turns of the event loop."""
-_ROWS = 50
+_LOOK = 8
+"""Objects between two looks at the clock; one takes up to a millisecond when its schema has changed."""
+_ROWS = 20
 """Table rows that are made in one go."""
 _encode = msgspec.json.encode
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def one(info: ResourceInfo, record: Record, wanted: Wanted, query: Mapping[str, str]) -> tuple[str, bytes]:
@@ -45,7 +50,8 @@ def one(info: ResourceInfo, record: Record, wanted: Wanted, query: Mapping[str, 
 
 
 def to_yaml(data: bytes) -> bytes:
-    return yaml.safe_dump(msgspec.json.decode(data), sort_keys=False).encode()
+    text: str = yaml.dump(msgspec.json.decode(data), Dumper=_Dumper, sort_keys=False)
+    return text.encode()
 
 
 def include_object(query: Mapping[str, str]) -> str:
@@ -89,10 +95,10 @@ async def send_list(call: Call, info: ResourceInfo, page: Page, wanted: Wanted) 
         return await send_large(call, _joined(head, "rows", rows))
     if wanted.form in (Form.PARTIAL, Form.PARTIAL_LIST):
         head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
-        items = [item async for item in _slowly(page.records, Record.partial)]
+        items = [item async for item in slowly(page.records, Record.partial)]
     else:
         head = {"kind": info.list_kind, "apiVersion": info.api_version, "metadata": meta}
-        items = [item async for item in _slowly(page.records, lambda r: shown_bytes(info, r))]
+        items = [item async for item in slowly(page.records, lambda r: shown_bytes(info, r))]
     parts = _joined(head, "items", items)
     if wanted.yaml:
         body = await asyncio.to_thread(to_yaml, b"".join(parts))
@@ -100,11 +106,12 @@ async def send_list(call: Call, info: ResourceInfo, page: Page, wanted: Wanted) 
     return await send_large(call, parts)
 
 
-async def _slowly(records: list[Record], form: Callable[[Record], bytes]) -> AsyncIterator[bytes]:
+async def slowly(values: Sequence[T], form: Callable[[T], R]) -> AsyncIterator[R]:
+    """Forms of many values; other requests get their turn in between."""
     end = time.monotonic() + _SLICE
-    for number, record in enumerate(records):
-        yield form(record)
-        if not number % 64 and time.monotonic() > end:
+    for number, value in enumerate(values):
+        yield form(value)
+        if number % _LOOK == _LOOK - 1 and time.monotonic() > end:
             await asyncio.sleep(0)
             end = time.monotonic() + _SLICE
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from kvtui.apiserver import bodies, deletion, patching, reading, selection, status
+from kvtui.apiserver.beside import beside
 from kvtui.apiserver.endpoints import apply, present
 from kvtui.apiserver.http import Call, failure_response, json_response
 from kvtui.apiserver.objects import Objects, Written
@@ -55,9 +56,15 @@ def written(call: Call, info: ResourceInfo, result: Written) -> web.Response:
 async def decode_body(call: Call, info: ResourceInfo) -> tuple[Object, list[str]]:
     """The object of a POST or PUT, of the right kind. Raises Failure 400, 415."""
     body = await call.body()
-    obj, duplicates = bodies.decode(body, call.content_type)
+    obj, duplicates = await decoded(body, call.content_type)
     check_kind(info, obj, body)
     return obj, duplicates
+
+
+async def decoded(body: bytes, content_type: str) -> tuple[Object, list[str]]:
+    """As `bodies.decode`, which takes its time with YAML."""
+    slow = bodies.media_type(content_type).endswith("yaml")
+    return await beside(len(body) * (bodies.YAML_EFFORT if slow else 1), bodies.decode, body, content_type)
 
 
 def check_kind(info: ResourceInfo, obj: Object, body: bytes = b"") -> None:
@@ -118,7 +125,8 @@ async def patch(call: Call, objects: Objects, info: ResourceInfo, subresource: s
         result = await apply.apply(call, objects, info, subresource)
         return written(call, info, result)
     options = call.write_options()
-    transform, duplicates = patching.transform_of(info, await call.body(), call.content_type)
+    body = await call.body()
+    transform, duplicates = await beside(len(body), patching.transform_of, info, body, call.content_type)
     result = await objects.update(
         info,
         call.target.namespace,
@@ -127,6 +135,7 @@ async def patch(call: Call, objects: Objects, info: ResourceInfo, subresource: s
         options,
         subresource=subresource,
         duplicates=duplicates,
+        effort=len(body),
     )
     return written(call, info, result)
 
@@ -142,7 +151,7 @@ async def deletion_options(call: Call) -> tuple[DeleteOptions, WriteOptions]:
     body = await call.body()
     given: Object | None = None
     if body.strip():
-        given, _ = bodies.decode(body, call.content_type)
+        given, _ = await decoded(body, call.content_type)
         if given.get("kind", "DeleteOptions") != "DeleteOptions":
             raise status.bad_request(f"expected DeleteOptions, got {given.get('kind')}")
     options = delete_options(given, call.query)

@@ -16,6 +16,7 @@ from aiohttp import WSMsgType, web
 
 from kvtui.apiserver import options, reading, status
 from kvtui.apiserver.endpoints import present
+from kvtui.apiserver.endpoints.present import slowly
 from kvtui.apiserver.endpoints.rest import selection_of
 from kvtui.apiserver.http import BASE_HEADERS, Call, add_warnings
 from kvtui.apiserver.negotiation import Form, Wanted
@@ -34,6 +35,8 @@ _DEFAULT_TIMEOUT = (1800, 3600)
 _STALLED = 30.0
 """Seconds that one write to a client may take."""
 _BATCH = 512 * 1024
+_FEW = 4
+"""Changes whose lines are made in one go."""
 _encode = msgspec.json.encode
 
 
@@ -84,15 +87,13 @@ async def watch(call: Call, objects: Objects, info: ResourceInfo, hub: WatchHub)
     revision = 0 if start.initial else _revision(start, store.revision)
     bucket = store.bucket(info.bucket)
     # Nothing is awaited between reading the state and opening the watcher: no change can fall between.
-    backlog: list[Delivery] = []
-    if start.initial:
-        records = [r for r in bucket.scan(chosen.namespace) if chosen.matches(r)]
-        backlog = [Delivery("ADDED", r, r.rv, None) for r in records]
-    elif revision < store.revision:
-        backlog = [d for e in bucket.since(revision) if (d := view(chosen, e)) is not None]
+    records = bucket.snapshot(chosen.namespace) if start.initial else []
+    missed = bucket.since(revision) if not start.initial and revision < store.revision else []
     opened_at = store.revision
     watcher = hub.open(bucket, chosen)
     try:
+        backlog = [d async for d in slowly(records, lambda r: _initial(chosen, r)) if d is not None]
+        backlog += [d async for d in slowly(missed, lambda e: view(chosen, e)) if d is not None]
         sink = await _open_sink(call, info)
         stream = _Stream(call, info, wanted, watcher, sink, lambda: store.revision)
         stream.skip_until = revision
@@ -100,6 +101,10 @@ async def watch(call: Call, objects: Objects, info: ResourceInfo, hub: WatchHub)
         return sink.response
     finally:
         hub.close(bucket, watcher)
+
+
+def _initial(chosen: Selection, record: Record) -> Delivery | None:
+    return Delivery("ADDED", record, record.rv, None) if chosen.matches(record) else None
 
 
 def _named(chosen: Selection, name: str) -> Selection:
@@ -240,12 +245,13 @@ class _Stream:
         return last if now < last < regular else regular
 
     async def _send(self, deliveries: list[Delivery]) -> None:
+        if len(deliveries) <= _FEW:
+            if few := [self._line(d) for d in deliveries if d.rv > self.skip_until]:
+                await self._write(few)
+            return
         lines: list[bytes] = []
         size = 0
-        for delivery in deliveries:
-            if delivery.rv <= self.skip_until:
-                continue
-            line = self._line(delivery)
+        async for line in slowly([d for d in deliveries if d.rv > self.skip_until], self._line):
             lines.append(line)
             size += len(line)
             if size > _BATCH:

@@ -47,6 +47,8 @@ _other = msgspec.json.Decoder(_Other).decode
 class Definitions(Strategy):
     """customresourcedefinitions.apiextensions.k8s.io."""
 
+    settles_alone = True
+
     def __init__(self) -> None:
         self._valid: set[bytes] = set()
 
