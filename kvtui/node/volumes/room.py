@@ -19,7 +19,7 @@ from kvtui.errors import InvalidObject, NotFound
 from kvtui.node import downwardmetrics, identity
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import DomainPaths, Layout, VmDirectory
-from kvtui.node.volumes import bootfiles, claims, cloudinit, configfiles, growth, iso, qemuimg
+from kvtui.node.volumes import bootfiles, claims, cloudinit, configfiles, growth, iso, persistentstate, qemuimg
 from kvtui.node.volumes.images import CachedImage, ImageCache, Wanted
 
 MIB = 2**20
