@@ -40,7 +40,6 @@ from kvtui.node.network.sandbox import Networks
 from kvtui.node.start import PredecessorAlive, Starter
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.volumes import persistentstate
-from kvtui.node.volumes import persistentstate
 from kvtui.node.volumes.claims import ClaimPending
 
 log = structlog.get_logger()
@@ -372,8 +371,6 @@ class Domains:
         if domain is not None:
             with contextlib.suppress(DomainGone):
                 await self._hypervisor.undefine(DomainId(record.domain), keep_state=record.persistent_state)
-        if record.persistent_state and record.domain:
-            await persistentstate.release(record.domain)
         if record.persistent_state and record.domain:
             await persistentstate.release(record.domain)
         if record.pod_uid:
