@@ -124,13 +124,10 @@ class Domains:
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
         self._recoveries: dict[str, _Recovery] = {}
-<<<<<<< Updated upstream
         self._deaf: set[str] = set()
         """Guests whose agents were asked for a shutdown in vain."""
-=======
         self._away_since: float | None = None
         """Loop time since which libvirt has not been there."""
->>>>>>> Stashed changes
 
     def lock(self, uid: str) -> asyncio.Lock:
         """Held by whoever changes a domain or its record."""

@@ -118,7 +118,9 @@ class DownwardMetrics:
         while data := await reader.read(downwardmetrics.MAX_REQUEST):
             buffer += data
             guest = self._guests.get(uid)
-            for answer in downwardmetrics.answers(buffer, guest.body if guest is not None else downwardmetrics.document(())):
+            for answer in downwardmetrics.answers(
+                buffer, guest.body if guest is not None else downwardmetrics.document(())
+            ):
                 writer.write(answer)
                 await writer.drain()
 
