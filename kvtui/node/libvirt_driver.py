@@ -296,7 +296,7 @@ class LibvirtHypervisor(LibvirtConnection):
 
     async def core_dump(self, domain: DomainId, path: str) -> None:
         form, flags = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, libvirt.VIR_DUMP_MEMORY_ONLY
-        await self._with(domain, lambda d: d.coreDumpWithFormat(path, form, flags), Lane.LONG, None)
+        await self.on(domain, lambda d: d.coreDumpWithFormat(path, form, flags), Lane.LONG, None)
 
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
         found = await self.on(domain, lambda d: dict(d.diskErrors()))
