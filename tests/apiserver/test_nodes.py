@@ -241,6 +241,26 @@ async def test_an_agent_reads_the_volumes_of_its_claims_and_those_it_cleans_up(a
         await api.merge(f"{VOLUMES}/{name}", released)
 
 
+async def test_an_agent_finds_the_claim_with_the_state_of_a_machine_on_it(api: Api, agent: Api) -> None:
+    claims = f"{CORE}/persistentvolumeclaims"
+    for owner in ("vm", "other"):
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        await created(
+            api, claims, {"metadata": {"name": owner, "labels": {"persistent-state-for": owner}}, "spec": spec}
+        )
+    await created(api, VOLUMES, volume("state", "vm"))
+    assert (await agent.get(claims, labelSelector="persistent-state-for=vm")).code == 403
+    await with_launcher(api, await created(api, INSTANCES, instance("vm")))
+    assert (await agent.get(claims, labelSelector="persistent-state-for=vm")).names == ["vm"]
+    assert (await agent.get(f"{claims}/vm")).code == 200
+    assert (await agent.get(f"{VOLUMES}/state")).code == 200
+    for query in ("persistent-state-for=other", "persistent-state-for in (vm,other)", "persistent-state-for", ""):
+        assert (await agent.get(claims, labelSelector=query)).code == 403, query
+    assert (await agent.get(f"{claims}/other")).code == 403
+    await api.delete(f"{VOLUMES}/state")
+    await api.merge(f"{VOLUMES}/state", {"metadata": {"finalizers": None}})
+
+
 async def test_an_agent_gets_tokens_that_end_with_a_pod_of_its_node(api: Api, agent: Api) -> None:
     account = f"{CORE}/serviceaccounts/default/token"
 

@@ -28,6 +28,8 @@ PREFIX = "system:node:"
 VOLUMES = "persistentvolumes"
 CLEANUP_NODE = "kvtui.io/node"
 """Label and annotation of a volume: the node that removes its bytes."""
+STATE_OF = "persistent-state-for"
+"""Label of a claim: the instance whose firmware variables and TPM state it keeps; its Pods do not name it."""
 _READ = ("get", "list", "watch")
 _NAMED = (references.SECRETS, references.CONFIG_MAPS, references.CLAIMS)
 
@@ -66,6 +68,10 @@ class NodeGraph:
     def runs(self, node: str, instance: str) -> bool:
         """Whether a Pod of an instance, given by its UID, is bound to a node."""
         return node in self._pods_of.get(instance, {}).values()
+
+    def runs_named(self, node: str, key: Key) -> bool:
+        """The same for an instance given by its namespace and name."""
+        return self.runs(node, self._keys.get(key, ""))
 
     def pod(self, key: Key) -> PodFacts | None:
         """A Pod that is bound to some node."""
@@ -163,6 +169,7 @@ class NodeAuthorizer:
     def __init__(self, store: Store) -> None:
         self.graph = NodeGraph(store)
         self._volumes = store.bucket(VOLUMES)
+        self._claims = store.bucket(references.CLAIMS)
 
     def allows(self, user: UserInfo, wanted: Attributes) -> bool:
         return bool(node := node_of(user)) and not self._objection(node, wanted)
@@ -184,21 +191,38 @@ class NodeAuthorizer:
             return "can only read resources of this type"
         if wanted.resource == VOLUMES:
             return self._volume_objection(node, wanted)
+        if wanted.resource == references.CLAIMS:
+            return self._claim_objection(node, wanted)
         if not wanted.name:
             return "can only read namespaced object of this type" if not wanted.namespace else "No Object name found"
         reached = self.graph.reaches(node, (wanted.resource, wanted.namespace, wanted.name))
         return "" if reached else _unrelated(node)
 
+    def _claim_objection(self, node: str, wanted: Attributes) -> str:
+        if wanted.name:
+            return "" if self._reaches_claim(node, wanted.namespace, wanted.name) else _unrelated(node)
+        owner = _required(wanted.labels, STATE_OF)
+        if owner and self.graph.runs_named(node, (wanted.namespace, owner)):
+            return ""
+        return f"can only list claims with the label {STATE_OF} of a virtual machine instance on this node"
+
+    def _reaches_claim(self, node: str, namespace: str, name: str) -> bool:
+        if self.graph.reaches(node, (references.CLAIMS, namespace, name)):
+            return True
+        record = self._claims.get((namespace, name))
+        owner = record.labels.get(STATE_OF) if record is not None else None
+        return bool(owner) and self.graph.runs_named(node, (namespace, owner or ""))
+
     def _volume_objection(self, node: str, wanted: Attributes) -> str:
         if not wanted.name:
-            mine = _requires(wanted.labels, CLEANUP_NODE, node)
+            mine = _required(wanted.labels, CLEANUP_NODE) == node
             return "" if mine else f"can only list and watch volumes with the label {CLEANUP_NODE}={node}"
         record = self._volumes.get(("", wanted.name))
         if record is None:
             return _unrelated(node)
         volume = _volume(record.data)
         claim = volume.spec.claim_ref if volume.spec is not None else None
-        if claim is not None and self.graph.reaches(node, (references.CLAIMS, claim.namespace or "", claim.name or "")):
+        if claim is not None and self._reaches_claim(node, claim.namespace or "", claim.name or ""):
             return ""
         return "" if self._cleans_up(node, wanted.name) else _unrelated(node)
 
@@ -216,9 +240,11 @@ def _concerns(wanted: Attributes) -> bool:
     return not wanted.group and wanted.resource in (*_NAMED, VOLUMES, references.ACCOUNTS)
 
 
-def _requires(selector: str, label: str, value: str) -> bool:
+def _required(selector: str, label: str) -> str:
+    """The only value of a label that a selector lets through; empty when there is no such."""
     try:
         requirements = selectors.parse_label_selector(selector).requirements
     except InvalidSelector:
-        return False
-    return any(r.key == label and r.operator == "In" and r.values == {value} for r in requirements)
+        return ""
+    found = [r.values for r in requirements if r.key == label and r.operator == "In" and len(r.values) == 1]
+    return next(iter(found[0])) if found else ""
