@@ -280,6 +280,10 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         strategy=storage.Classes(),
     ),
     _info("storage.k8s.io/v1", "csidrivers", "CSIDriver", namespaced=False),
+    _info("storage.k8s.io/v1", "csistoragecapacities", "CSIStorageCapacity"),
+    _info(
+        "storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", namespaced=False, short_names=("vac",)
+    ),
     _info("storage.k8s.io/v1", "csinodes", "CSINode", namespaced=False),
     _info("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", namespaced=False, status=True),
     _info(

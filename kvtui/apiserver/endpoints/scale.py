@@ -12,7 +12,8 @@ from aiohttp import web
 from kvtui.apiserver import bodies, patching, reading, selectors, status
 from kvtui.apiserver.http import Call, json_response
 from kvtui.apiserver.objects import Objects, Transform
-from kvtui.apiserver.resources import ResourceInfo, ScalePaths
+from kvtui.apiserver.resources import LazySchema, ResourceInfo, ScalePaths
+from kvtui.apiserver.schema import builtin
 from kvtui.errors import InvalidSelector
 
 Object = dict[str, Any]
@@ -119,5 +120,6 @@ def _scale_info(info: ResourceInfo) -> ResourceInfo:
         list_kind="ScaleList",
         bucket=info.bucket,
         stored_api_version=API_VERSION,
-        custom=True,
+        custom=info.custom,
+        schema=LazySchema(lambda: builtin.openapi("autoscaling/v1.Scale")),
     )
