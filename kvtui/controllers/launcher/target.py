@@ -5,6 +5,8 @@ Source: kubevirt pkg/virt-controller/watch/migration (createTargetPod), services
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kvtui.api.core.node import Node
 from kvtui.api.core.parts import Affinity, PodAffinityTerm, PodAntiAffinity
 from kvtui.api.core.pod import Pod
@@ -48,6 +50,20 @@ def host_model_selector(source_node: Node, source_pod: Pod | None) -> dict[str, 
         elif label.startswith(CPU_VENDOR):
             wanted[label] = "true"
     return wanted
+
+
+def missing_cpu(vmi: VirtualMachineInstance, target: Pod | None, nodes: Iterable[Node]) -> str | None:
+    """Why a guest with its source's CPU finds no node; None when the CPU is not what is missing."""
+    cpu = vmi.spec.domain.cpu
+    if target is None or cpu is None or cpu.model != "host-model":
+        return None
+    wanted = {k: v for k, v in target.spec.node_selector.items() if k.startswith((CPU_MODEL_MIGRATION, CPU_FEATURE))}
+    others = (n for n in nodes if n.metadata.name != vmi.status.node_name)
+    if any(wanted.items() <= n.metadata.labels.items() for n in others):
+        return None
+    listed = " ".join(f"{key}:{value}" for key, value in sorted(wanted.items()))
+    why = "no node is suitable to run the required CPU model / required features"
+    return f"Migration cannot proceed since {why}: map[{listed}]"
 
 
 def render_target(

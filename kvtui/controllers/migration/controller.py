@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kvtui.api.core.config import Namespace
+from kvtui.api.core.config import Namespace, ResourceQuota
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.migration import (
@@ -14,15 +14,15 @@ from kvtui.api.kubevirt.migration import (
     VirtualMachineInstanceMigrationCondition,
     VirtualMachineInstanceMigrationPhaseTransitionTimestamp,
 )
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceMigrationState
 from kvtui.api.times import to_time
 from kvtui.api.wire import ObjectKey, evolve
 from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.launcher.render import Unrenderable
-from kvtui.controllers.launcher.target import render_target
+from kvtui.controllers.launcher.target import missing_cpu, render_target
 from kvtui.controllers.migration import policy
-from kvtui.controllers.migration.plan import SUCCEEDED, Next, handed_off, plan, with_failed_state
+from kvtui.controllers.migration.plan import NEEDLESS, SUCCEEDED, Next, handed_off, plan, with_failed_state
 from kvtui.controllers.migration.view import WITH_POD, View, age_key, is_final, phase_of, priority_of
 from kvtui.controllers.patches import write_changes
 from kvtui.controllers.surroundings import SurroundingsOf
@@ -34,6 +34,7 @@ COMPONENT = "virtualmachine-controller"
 KEPT = 5
 """Finished migrations that are kept per VMI."""
 QUOTA_RECHECK = 10.0
+REFUSED = "migrationRejectedByResourceQuota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class MigrationController:
         self.nodes = informers.of(Node)
         self.namespaces = informers.of(Namespace)
         self.policies = informers.of(MigrationPolicy)
+        self.quotas = informers.of(ResourceQuota, optional=True)
         self.surroundings = SurroundingsOf(context)
         self.recorder = context.recorders.of(COMPONENT)
         self._unseen: dict[str, Pod] = {}
@@ -75,6 +77,7 @@ class MigrationController:
                 self.nodes,
                 self.namespaces,
                 self.policies,
+                self.quotas,
             ],
             settings=context.settings.loop,
             # One at a time: the limits are checked and taken in one go.
@@ -83,11 +86,20 @@ class MigrationController:
         self.migrations.subscribe(self._migration_changed)
         self.vmis.subscribe(self._vmi_changed)
         self.pods.subscribe(self._pod_changed)
+        self.quotas.subscribe(self._quota_changed)
 
     async def run(self) -> None:
         await self.controller.run()
 
     # What wakes a migration
+
+    def _quota_changed(self, old: ResourceQuota | None, new: ResourceQuota | None) -> None:
+        quota = new or old
+        assert quota is not None
+        for migration in self.migrations.all():
+            refused = conditions.is_true(migration.status.conditions, REFUSED)
+            if refused and migration.metadata.namespace == quota.metadata.namespace:
+                self.controller.queue.add(migration.key)
 
     def _migration_changed(
         self, old: VirtualMachineInstanceMigration | None, new: VirtualMachineInstanceMigration | None
@@ -220,8 +232,11 @@ class MigrationController:
         marks = list(step.set_conditions)
         drops = set(step.drop_conditions)
         if step.unschedulable:
-            message = f"Migration target pod for VMI [{migration.spec.vmi_name}] is currently unschedulable."
+            about = f"{migration.metadata.namespace}/{migration.spec.vmi_name}"
+            message = f"Migration target pod for VMI [{about}] is currently unschedulable."
             self.recorder.warning(migration, "migrationTargetPodUnschedulable", message)
+            if view.vmi is not None and (missing := missing_cpu(view.vmi, view.target, self.nodes.all())):
+                self.recorder.warning(view.vmi, "NoSuitableNodesForHostModelMigration", missing)
         if step.backoff and view.vmi is not None and step.wake is not None:
             message = f"backoff migrating vmi {migration.metadata.namespace}/{migration.spec.vmi_name}"
             self.recorder.warning(view.vmi, "MigrationBackoff", message)
@@ -229,7 +244,7 @@ class MigrationController:
         if step.create_target:
             rejected = await self._create_target(view)
             if rejected is not None:
-                marks.append(("migrationRejectedByResourceQuota", "", rejected))
+                marks.append((REFUSED, "", rejected))
                 wake = QUOTA_RECHECK
         if step.hand_off and not await self._hand_off(view):
             return DONE
@@ -240,8 +255,8 @@ class MigrationController:
             await self._annotate(view.target, {names.MIGRATION_TARGET_READY: stamp or to_time(view.now)})
         if step.tell_vmi is not None:
             await self._tell_vmi(view, step.tell_vmi)
-        if step.delete_target:
-            await self._delete_pod(view.migration, view.target)
+        if step.delete_target is not None:
+            await self._delete_pod(view.migration, view.target, step.delete_target)
         if step.phase is None and not view.may_start and view.phase == "Pending":
             wake = min(wake or 5.0, _turn_recheck(priority_of(migration)))
         await self._write(view, step.phase, marks, drops)
@@ -261,6 +276,9 @@ class MigrationController:
             )
             found = conditions.put(found, made)
         status = evolve(status, conditions=found)
+        if (phase or view.phase) == "Pending" and view.source is not None:
+            state = status.migration_state or VirtualMachineInstanceMigrationState()
+            status = evolve(status, migration_state=evolve(state, source_pod=view.source.metadata.name))
         if phase is not None and phase != view.phase:
             stamp = VirtualMachineInstanceMigrationPhaseTransitionTimestamp(
                 phase=phase, phase_transition_timestamp=to_time(view.now)
@@ -292,8 +310,7 @@ class MigrationController:
         self._active[migration.key] = self._pending.pop(
             migration.key, Slot(vmi.key, priority_of(migration), age_key(migration))
         )
-        message = f"Created migration target pod {created.metadata.namespace}/{created.metadata.name}"
-        self.recorder.normal(migration, "SuccessfulCreate", message)
+        self.recorder.normal(migration, "SuccessfulCreate", f"Created migration target pod {created.metadata.name}")
         if self.pods.get(created.key) is None:
             self._unseen[created.metadata.uid] = created
         self.controller.queue.add(migration.key)
@@ -325,9 +342,10 @@ class MigrationController:
         try:
             await write_changes(self.context.client, vmi, asked)
         except ApiError as error:
-            self.recorder.warning(view.migration, "FailedAbortMigration", f"failed to set abort: {error}")
+            message = f"failed to set MigrationState in VMI status. :{error}"
+            self.recorder.warning(view.migration, "FailedAbortMigration", message)
             raise
-        message = f"Migration is ready to be canceled by virt-handler for VMI {vmi.metadata.name}"
+        message = "Migration is ready to be canceled by virt-handler."
         self.recorder.normal(view.migration, "SuccessfulAbortMigration", message)
 
     async def _tell_vmi(self, view: View, reason: str) -> None:
@@ -344,14 +362,18 @@ class MigrationController:
         except NotFound:
             return
 
-    async def _delete_pod(self, about: VirtualMachineInstanceMigration, pod: Pod | None) -> None:
+    async def _delete_pod(self, about: VirtualMachineInstanceMigration, pod: Pod | None, why: str) -> None:
         if pod is None or pod.metadata.deletion_timestamp:
             return
         try:
             await self.context.client.delete(Pod, pod.key, uid=pod.metadata.uid)
         except (NotFound, Conflict):
             return
-        self.recorder.normal(about, "SuccessfulDelete", f"Deleted migration target pod {pod.metadata.name}")
+        except ApiError as error:
+            message = f"Error deleting canceled migration target pod: {error}"
+            self.recorder.warning(about, "FailedDelete", message)
+            raise
+        self.recorder.normal(about, "SuccessfulDelete", why)
 
     # Afterwards
 
@@ -362,7 +384,7 @@ class MigrationController:
             target = view.target
             arrived = view.vmi is not None and target is not None and target is pods.current(view.vmi, view.pods)
             if target is not None and not pods.is_final(target) and not arrived:
-                await self._delete_pod(migration, target)
+                await self._delete_pod(migration, target, NEEDLESS)
         status = migration.status
         if view.state is not None:
             status = evolve(status, migration_state=view.state)
@@ -391,7 +413,7 @@ class MigrationController:
                 name = state.target_pod if phase_of(old) == "Failed" else state.source_pod
             pod = next((p for p in view.pods if p.metadata.name == name), None)
             if pod is not None and pods.is_final(pod):
-                await self._delete_pod(old, pod)
+                await self._delete_pod(old, pod, NEEDLESS)
             await self._delete(old)
 
     async def _delete(self, migration: VirtualMachineInstanceMigration) -> None:

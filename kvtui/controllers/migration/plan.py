@@ -38,7 +38,8 @@ class Next:
     failure: str | None = None
     """Why the phase is Failed; becomes the event."""
     create_target: bool = False
-    delete_target: bool = False
+    delete_target: str | None = None
+    """Why the target Pod is to go."""
     hand_off: bool = False
     abort: bool = False
     """Ask the source to give up."""
@@ -56,38 +57,39 @@ class Next:
     wake: float | None = None
 
 
-def _fail(
-    reason: str, *, delete_target: bool = False, tell_vmi: str | None = None, unschedulable: bool = False
-) -> Next:
-    return Next(
-        phase="Failed", failure=reason, delete_target=delete_target, tell_vmi=tell_vmi, unschedulable=unschedulable
-    )
+def _fail(reason: str, *, delete_target: str | None = None, tell_vmi: str | None = None) -> Next:
+    return Next(phase="Failed", failure=reason, delete_target=delete_target, tell_vmi=tell_vmi)
+
+
+NEEDLESS = "migration target pod is needed no more"
 
 
 def plan(view: View) -> Next:
     """The next step of a migration that is not final."""
     vmi, target, phase = view.vmi, view.target, view.phase
     if vmi is None:
-        return _fail("vmi does not exist")
+        return _fail("Migration failed because vmi does not exist.")
     if (vmi.status.phase or "") in ("Succeeded", "Failed"):
-        return _fail("vmi shutdown during migration", delete_target=True)
+        return _fail("Migration failed vmi shutdown during migration.", delete_target=NEEDLESS)
     if view.deleting and phase not in HANDED_OFF and view.state is None:
-        stopped = _fail("Migration was aborted due to being canceled", delete_target=target is not None)
+        about = f"migration canceled and pod {target.key} is deleted" if target is not None else None
+        stopped = _fail("Migration failed due to being canceled", delete_target=about)
         return replace(stopped, set_conditions=(("migrationAbortRequested", "", ""),))
     if target is not None and pods.is_going_down(target):
         told = "Target pod is down" if phase in HANDED_OFF else None
-        return _fail("target pod shutdown during migration", tell_vmi=told)
+        return _fail("Migration failed because target pod shutdown during migration", tell_vmi=told)
     if target is None and phase in WITH_POD:
         told = "Target pod is down" if phase in HANDED_OFF else None
-        return _fail("target pod was removed during active migration", tell_vmi=told)
+        return _fail("Migration target pod was removed during active migration.", tell_vmi=told)
     if phase in HANDED_OFF:
         if vmi.status.migration_state is None:
-            return _fail("VMI's migration state was cleared during the active migration", delete_target=True)
+            why = "VMI's migration state was cleared during the active migration."
+            return _fail(why, delete_target=NEEDLESS)
         if view.state is None:
-            return _fail("VMI's migration state was taken over by another migration job", delete_target=True)
+            why = "VMI's migration state was taken over by another migration job during active migration."
+            return _fail(why, delete_target=NEEDLESS)
         if view.state.failed:
-            reason = view.state.failure_reason or "unknown reason"
-            return _fail(f"source node reported migration failed: {reason}", delete_target=True)
+            return _fail("source node reported migration failed", delete_target=NEEDLESS)
     step = _progress(view, vmi, target)
     if view.deleting:
         aborting = phase == "Running" and view.state is not None and not view.state.abort_requested
@@ -126,7 +128,7 @@ def _eligible(view: View, vmi: VirtualMachineInstance) -> Next:
     if state is None or not state.migration_uid or state.migration_uid == view.uid:
         return Next(phase="Pending")
     holder = next((m for m in view.others if m.metadata.uid == state.migration_uid), None)
-    if holder is None or is_final(holder) or state.completed:
+    if holder is None or is_final(holder):
         return Next(phase="Pending")
     return _fail("VMI is not eligible for migration because another migration job is in progress.")
 
@@ -182,13 +184,14 @@ def _wait_for_pod(view: View, target: Pod | None) -> Next:
     age = (view.now - from_time(target.metadata.creation_timestamp)).total_seconds()
     scheduled = pods.condition(target, "PodScheduled")
     stuck = scheduled is not None and scheduled.status == "False" and scheduled.reason == "Unschedulable"
-    limit = _seconds(view, PENDING_TIMEOUT, DEFAULT_PENDING)
+    limits = {"pending": _seconds(view, PENDING_TIMEOUT, DEFAULT_PENDING)}
     if stuck:
-        limit = min(limit, _seconds(view, UNSCHEDULABLE_TIMEOUT, DEFAULT_UNSCHEDULABLE))
+        limits["unschedulable"] = _seconds(view, UNSCHEDULABLE_TIMEOUT, DEFAULT_UNSCHEDULABLE)
+    why, limit = min(limits.items(), key=lambda item: item[1])
     if age < limit:
         return Next(unschedulable=stuck, wake=limit - age)
-    why = "unschedulable" if stuck else "pending"
-    return _fail(f"target pod was {why} for {limit} seconds", delete_target=True, unschedulable=stuck)
+    # The migration fails in the next pass, for want of its target.
+    return Next(delete_target=f"{why} pod {target.key} timeout period exceeded", unschedulable=stuck)
 
 
 def _running(view: View, vmi: VirtualMachineInstance, target: Pod | None) -> Next:

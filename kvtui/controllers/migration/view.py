@@ -114,19 +114,17 @@ def backoff_left(view: View) -> float:
     annotations = view.migration.metadata.annotations
     if not any(key in annotations for key in SYSTEM) or BACKOFF_OFF in annotations:
         return 0.0
-    own = age_key(view.migration)
-    if any(age_key(m) > own for m in view.others):
+    alike = [m for m in view.others if any(key in m.metadata.annotations for key in SYSTEM)]
+    earlier = sorted(alike, key=age_key, reverse=True)
+    if not earlier or age_key(earlier[0]) > age_key(view.migration):
         return 0.0
-    earlier = sorted(
-        (m for m in view.others if not m.metadata.deletion_timestamp and is_final(m)), key=age_key, reverse=True
-    )
-    failures: list[datetime] = []
+    failures = 0
     for migration in earlier:
-        if phase_of(migration) != "Failed" or not any(key in migration.metadata.annotations for key in SYSTEM):
+        if phase_of(migration) == "Succeeded":
             break
-        if (moment := failed_at(migration)) is not None:
-            failures.append(moment)
-    if not failures:
+        failures += phase_of(migration) == "Failed" and not migration.metadata.deletion_timestamp
+    last = failed_at(earlier[0])
+    if not failures or last is None:
         return 0.0
-    wait = float(BACKOFF_BASE * 2 ** (len(failures) - 1))
-    return max(0.0, wait - (view.now - failures[0]).total_seconds())
+    wait = float(BACKOFF_BASE * 2 ** (failures - 1))
+    return max(0.0, wait - (view.now - last).total_seconds())

@@ -13,7 +13,6 @@ from kvtui.api.core.storage import PersistentVolumeClaim
 from kvtui.api.kubevirt.pool import (
     VirtualMachinePool,
     VirtualMachinePoolCondition,
-    VirtualMachinePoolSpec,
     VirtualMachinePoolStatus,
 )
 from kvtui.api.kubevirt.vm import VirtualMachine
@@ -61,7 +60,7 @@ class Members:
 
     @property
     def ready(self) -> int:
-        return sum(conditions.is_true(v.status.conditions, "Ready") for v in self.alive)
+        return sum(conditions.is_true(v.status.conditions, "Ready") for v in self.all)
 
 
 def next_status(pool: VirtualMachinePool, found: Members, state: Pass, now: datetime) -> VirtualMachinePoolStatus:
@@ -74,12 +73,12 @@ def next_status(pool: VirtualMachinePool, found: Members, state: Pass, now: date
         kept = conditions.without(kept, "ReplicaPaused")
     if state.reason is None:
         kept = conditions.without(kept, "ReplicaFailure")
-    else:
+    elif not conditions.is_true(kept, "ReplicaFailure"):
         made = conditions.make(Condition, "ReplicaFailure", "True", state.reason, state.message, now=now)
         kept = conditions.put(kept, made)
     return evolve(
         pool.status,
-        replicas=len(found.alive),
+        replicas=len(found.all),
         ready_replicas=found.ready,
         label_selector=str(selectors.from_object(pool.spec.selector)),
         conditions=kept,
@@ -154,7 +153,7 @@ class PoolController:
             if state.stable and state.reason is None:
                 await self._update(pool, found, state)
             if state.stable and state.reason is None:
-                await self._prune(pool, found)
+                await self._prune(pool, found, state)
         await self._write(pool, found, state)
         if state.reason is not None:
             raise Transient(state.message)
@@ -167,6 +166,8 @@ class PoolController:
             self.recorder.normal(pool, "SuccessfulPaused", "Pool is paused")
         elif was and not is_now:
             self.recorder.normal(pool, "SuccessfulResume", "Pool is unpaused")
+        if state.reason is not None and not conditions.is_true(pool.status.conditions, "ReplicaFailure"):
+            self.recorder.warning(pool, state.reason, state.message)
         try:
             await write_changes(self.context.client, pool, evolve(pool, status=status))
         except NotFound:
@@ -245,7 +246,7 @@ class PoolController:
             self.expectations.seen_deletion(pool.key, vm.metadata.uid)
             if isinstance(error, NotFound | Conflict):
                 return
-            self.recorder.warning(pool, "FailedDelete", f"Error deleting VM {vm.key}: {error}")
+            self.recorder.warning(pool, "FailedDelete", f"Error deleting virtual machine {vm.key}: {error}")
             raise
         seen = self.vms.get(vm.key)
         if seen is None or seen.metadata.deletion_timestamp:
@@ -271,18 +272,18 @@ class PoolController:
             state.stable = False
             await self._scale_out(pool, min(-surplus, BURST), state)
             return
-        surplus = len(found.alive) - replicas
         by_hand = strategy is not None and (strategy.unmanaged is not None or strategy.opportunistic is not None)
-        if surplus <= 0 or by_hand:
+        if surplus == 0 or by_hand:
             return
         state.stable = False
+        surplus = max(0, len(found.alive) - replicas)
         proactive = strategy.proactive if strategy is not None else None
         order = members.chosen(found.alive, proactive.selection_policy if proactive else None, pool)
         for vm in order[: min(surplus, BURST)]:
             try:
                 await self._delete(pool, vm)
             except ApiError as error:
-                state.fail("FailedScaleIn", str(error))
+                state.fail("FailedScaleIn", f"error during scale in: {error}")
 
     async def _scale_out(self, pool: VirtualMachinePool, count: int, state: Pass) -> None:
         await self._store_revision(pool)
@@ -292,8 +293,8 @@ class PoolController:
             try:
                 created = await self.context.client.create(vm)
             except ApiError as error:
-                self.recorder.warning(pool, "FailedCreate", f"Error creating VM {vm.key}: {error}")
-                state.fail("FailedScaleOut", str(error))
+                self.recorder.warning(pool, "FailedCreate", f"Error creating VM: {error}")
+                state.fail("FailedScaleOut", f"error during scale out: {error}")
                 return
             if self.vms.get(created.key) is None:
                 self.expectations.expect_creation(pool.key, created.metadata.uid)
@@ -311,84 +312,97 @@ class PoolController:
         strategy = pool.spec.update_strategy
         if strategy is not None and strategy.unmanaged is not None:
             return
-        revisions = self.revisions.store.by_index(indices.CONTROLLER, pool.metadata.uid)
-        current = members.revision_name(pool)
-        for vm in found.alive:
-            if vm.metadata.labels.get(names.POOL_REVISION) == current:
-                continue
-            index = members.index_of(pool, vm)
-            if index is None:
-                continue
-            outdated = members.is_outdated(pool, revisions, vm.metadata.labels.get(names.POOL_REVISION))
-            await self._store_revision(pool)
-            if not outdated:
-                continue
+        revisions = {r.metadata.name: r for r in self.revisions.store.by_index(indices.CONTROLLER, pool.metadata.uid)}
+        outdated = [v for v in found.alive if members.is_outdated(pool, revisions, v)]
+        if outdated:
             state.stable = False
+            await self._store_revision(pool)
+        for vm in outdated:
+            await self._rewrite(pool, vm, state)
+        if state.reason is None and (strategy is None or strategy.proactive is not None):
+            current = [v for v in found.alive if v not in outdated]
             try:
-                await write_changes(self.context.client, vm, members.updated(pool, vm, index))
+                await self._renew(pool, current, revisions, state)
             except ApiError as error:
-                self.recorder.warning(pool, "FailedUpdate", f"Error updating VM {vm.key}: {error}")
-                state.fail("FailedUpdate", str(error))
-                return
-            self.recorder.normal(pool, "SuccessfulUpdate", f"Updated VM {vm.key}")
-        if strategy is None or strategy.proactive is not None:
-            await self._replace(pool, found, revisions, state)
+                state.fail("FailedUpdate", f"error during VMI update: {error}")
 
-    async def _replace(
-        self, pool: VirtualMachinePool, found: Members, revisions: list[ControllerRevision], state: Pass
+    async def _rewrite(self, pool: VirtualMachinePool, vm: VirtualMachine, state: Pass) -> None:
+        index = members.index_of(pool, vm)
+        if index is None:
+            return
+        try:
+            await write_changes(self.context.client, vm, members.updated(pool, vm, index))
+        except Conflict:
+            raise
+        except ApiError as error:
+            about = f"{vm.metadata.name}/{vm.metadata.namespace}"
+            self.recorder.warning(pool, "FailedUpdate", f"Error updating virtual machine {about}: {error}")
+            state.fail("FailedUpdate", f"error during VM update: {error}")
+            return
+        self.recorder.normal(pool, "SuccessfulUpdate", f"Updated VM {vm.key}")
+
+    async def _renew(
+        self,
+        pool: VirtualMachinePool,
+        current: list[VirtualMachine],
+        revisions: dict[str, ControllerRevision],
+        state: Pass,
     ) -> None:
-        """Restarts instances of an older template, a few at a time."""
+        """Restarts instances older than their VMs, a few at a time; those of VMs that are not ready at once."""
         replicas = 1 if pool.spec.replicas is None else pool.spec.replicas
-        instances = {v.key: self.vmis.get(v.key) for v in found.alive}
-        down = sum(
-            i is None or i.status.phase != "Running" or not conditions.is_true(i.status.conditions, "Ready")
-            for i in instances.values()
-        )
+        instances = {v.key: self.vmis.get(v.key) for v in current}
+        down = sum(not members.is_available(i) for i in instances.values())
         left = members.budget(pool.spec.max_unavailable, replicas) - down
         strategy = pool.spec.update_strategy
         policy = strategy.proactive.selection_policy if strategy and strategy.proactive else None
-        for vm in members.chosen(found.alive, policy, pool):
+        for vm in members.chosen(current, policy, pool):
             vmi = instances[vm.key]
             if vmi is None or vmi.metadata.deletion_timestamp:
                 continue
-            label = vmi.metadata.labels.get(names.POOL_REVISION)
-            if label is not None and not members.is_outdated(pool, revisions, label):
+            renewal = members.renewal(vm, vmi, revisions)
+            if renewal is None:
                 continue
-            ready = conditions.is_true(vm.status.conditions, "Ready")
-            if ready and left <= 0:
-                state.wake, state.stable = BUSY, False
-                continue
-            left -= ready
+            if conditions.is_true(vm.status.conditions, "Ready"):
+                if left <= 0:
+                    state.wake, state.stable = BUSY, False
+                    continue
+                left -= 1
             state.stable = False
-            old = members.spec_of(next((r for r in revisions if r.metadata.name == label), None))
-            await self._replace_one(pool, vm, vmi, old)
+            await self._renew_one(pool, vm, vmi, renewal)
 
-    async def _replace_one(
-        self,
-        pool: VirtualMachinePool,
-        vm: VirtualMachine,
-        vmi: VirtualMachineInstance,
-        old: VirtualMachinePoolSpec | None,
+    async def _renew_one(
+        self, pool: VirtualMachinePool, vm: VirtualMachine, vmi: VirtualMachineInstance, renewal: members.Renewal
     ) -> None:
-        template = old.virtual_machine_template if old is not None else None
-        before = template.spec.data_volume_templates if template is not None and template.spec is not None else None
-        wanted = pool.spec.virtual_machine_template
-        after = wanted.spec.data_volume_templates if wanted is not None and wanted.spec is not None else []
-        if before is not None and before != after:
-            await self._delete(pool, vm, Propagation.FOREGROUND)
-            return
         try:
-            await self.context.client.delete(VirtualMachineInstance, vmi.key, uid=vmi.metadata.uid)
+            match renewal:
+                case members.Renewal.MACHINE:
+                    uid = vm.metadata.uid
+                    await self.context.client.delete(
+                        VirtualMachine, vm.key, uid=uid, propagation=Propagation.FOREGROUND
+                    )
+                case members.Renewal.INSTANCE:
+                    await self.context.client.delete(VirtualMachineInstance, vmi.key, uid=vmi.metadata.uid)
+                case members.Renewal.LABEL:
+                    labels = {**vmi.metadata.labels, names.POOL_REVISION: vm.metadata.labels[names.POOL_REVISION]}
+                    fresh = evolve(vmi, metadata=evolve(vmi.metadata, labels=labels))
+                    await write_changes(self.context.client, vmi, fresh)
         except (NotFound, Conflict):
             return
+        except ApiError as error:
+            self.recorder.warning(pool, "FailedUpdate", f"Error updating resource {vm.key}: {error}")
+            raise
+        self.recorder.normal(pool, "SuccessfulDelete", f"Successfully updated resource {vm.key}")
 
-    async def _prune(self, pool: VirtualMachinePool, found: Members) -> None:
+    async def _prune(self, pool: VirtualMachinePool, found: Members, state: Pass) -> None:
         used = {v.metadata.labels.get(names.POOL_REVISION) for v in found.all}
         instances = (self.vmis.get(v.key) for v in found.all)
         used |= {i.metadata.labels.get(names.POOL_REVISION) for i in instances if i is not None}
         for revision in self.revisions.store.by_index(indices.CONTROLLER, pool.metadata.uid):
-            if revision.metadata.name not in used and revision.metadata.name != members.revision_name(pool):
-                try:
-                    await self.context.client.delete(ControllerRevision, revision.key, uid=revision.metadata.uid)
-                except (NotFound, Conflict):
-                    continue
+            if revision.metadata.name in used:
+                continue
+            try:
+                await self.context.client.delete(ControllerRevision, revision.key, uid=revision.metadata.uid)
+            except (NotFound, Conflict):
+                continue
+            except ApiError as error:
+                state.fail("FailedRevisionPruning", f"error while pruning vmpool revisions: {error}")

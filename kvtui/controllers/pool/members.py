@@ -6,14 +6,15 @@ Source: kubevirt pkg/virt-controller/watch/pool/pool.go; life-cycle facts 7.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from kvtui.api import selectors
 from kvtui.api.core.config import ControllerRevision
 from kvtui.api.kubevirt.pool import VirtualMachinePool, VirtualMachinePoolSelectionPolicy, VirtualMachinePoolSpec
 from kvtui.api.kubevirt.vm import DataVolumeTemplateSpec, VirtualMachine, VirtualMachineSpec
-from kvtui.api.kubevirt.vmi import Volume
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.api.meta import ObjectMeta
 from kvtui.api.registry import owner_reference
 from kvtui.api.times import from_time
@@ -144,12 +145,55 @@ def _own_secrets(volume: Volume, index: int) -> Volume:
     return volume
 
 
-def is_outdated(pool: VirtualMachinePool, revisions: Sequence[ControllerRevision], label: str | None) -> bool:
-    """Whether something made from the labelled revision would look different today."""
+def is_outdated(pool: VirtualMachinePool, revisions: Mapping[str, ControllerRevision], vm: VirtualMachine) -> bool:
+    """Whether the VM would look different if it were made today."""
+    label = vm.metadata.labels.get(names.POOL_REVISION)
     if label == revision_name(pool):
         return False
-    old = spec_of(next((r for r in revisions if r.metadata.name == label), None))
+    old = spec_of(revisions.get(label or ""))
     return old is None or old.virtual_machine_template != pool.spec.virtual_machine_template
+
+
+class Renewal(Enum):
+    """What makes an instance follow its VM."""
+
+    LABEL = auto()
+    INSTANCE = auto()
+    MACHINE = auto()
+
+
+def renewal(
+    vm: VirtualMachine, vmi: VirtualMachineInstance, revisions: Mapping[str, ControllerRevision]
+) -> Renewal | None:
+    """What is to be done with an instance whose VM has been rewritten; nothing while the VM's revision is unknown."""
+    wanted = vm.metadata.labels.get(names.POOL_REVISION)
+    label = vmi.metadata.labels.get(names.POOL_REVISION)
+    if wanted is None or label == wanted:
+        return None
+    if label is None:
+        return Renewal.INSTANCE
+    new, old = _machine(revisions.get(wanted)), _machine(revisions.get(label))
+    if new is None:
+        return None
+    if old is None:
+        return Renewal.INSTANCE
+    if old.data_volume_templates != new.data_volume_templates:
+        return Renewal.MACHINE
+    return Renewal.LABEL if old.template == new.template else Renewal.INSTANCE
+
+
+def _machine(revision: ControllerRevision | None) -> VirtualMachineSpec | None:
+    spec = spec_of(revision)
+    if spec is None:
+        return None
+    template = spec.virtual_machine_template
+    return (template.spec if template is not None else None) or VirtualMachineSpec()
+
+
+def is_available(vmi: VirtualMachineInstance | None) -> bool:
+    if vmi is None or vmi.metadata.deletion_timestamp or vmi.status.phase != "Running":
+        return False
+    return conditions.is_true(vmi.status.conditions, "Ready")
 
 
 def updated(pool: VirtualMachinePool, vm: VirtualMachine, index: int) -> VirtualMachine:
@@ -163,11 +207,7 @@ def updated(pool: VirtualMachinePool, vm: VirtualMachine, index: int) -> Virtual
         firmware = evolve(firmware, uuid=old.uuid or firmware.uuid, serial=old.serial or firmware.serial)
         inner = evolve(spec.template.spec, domain=evolve(domain, firmware=firmware))
         spec = evolve(spec, template=evolve(spec.template, spec=inner))
-    metadata = evolve(
-        vm.metadata,
-        labels={**vm.metadata.labels, **fresh.metadata.labels},
-        annotations={**vm.metadata.annotations, **fresh.metadata.annotations},
-    )
+    metadata = evolve(vm.metadata, labels=fresh.metadata.labels, annotations=fresh.metadata.annotations)
     return evolve(vm, metadata=metadata, spec=spec)
 
 
@@ -201,7 +241,7 @@ def budget(maximum: IntOrString | None, replicas: int) -> int:
         return max(1, maximum)
     text = maximum or "100%"
     share = int(text[:-1]) if text.endswith("%") and text[:-1].isdigit() else 100
-    return max(1, -(-share * replicas // 100))
+    return max(1, share * replicas // 100)
 
 
 def is_sick(pool: VirtualMachinePool, vm: VirtualMachine, now: datetime) -> bool:

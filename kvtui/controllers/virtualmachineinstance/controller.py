@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import TopologyHints, VirtualMachineInstance
 from kvtui.api.meta import Resource
 from kvtui.api.wire import ObjectKey, evolve
 from kvtui.client.rest import Patch
@@ -19,13 +20,15 @@ from kvtui.controllers.launcher.check import problem_of
 from kvtui.controllers.launcher.volumes import claim_of
 from kvtui.controllers.patches import write_changes
 from kvtui.controllers.surroundings import SurroundingsOf
-from kvtui.controllers.virtualmachineinstance import hotplug, pods
+from kvtui.controllers.virtualmachineinstance import hotplug, pods, topology
 from kvtui.controllers.virtualmachineinstance.plan import (
     FINAL,
+    UNPROCESSED,
     AnnotatePod,
     CreateClaim,
     CreatePod,
     DeletePod,
+    LabelPod,
     OpenGate,
     PlaceClaim,
     Situation,
@@ -36,7 +39,7 @@ from kvtui.controllers.virtualmachineinstance.plan import (
 from kvtui.controllers.virtualmachineinstance.status import next_version
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.controlloop.expectations import Expectations
-from kvtui.errors import ApiError, Conflict, Invalid, NotFound, Transient
+from kvtui.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Transient
 
 COMPONENT = "virtualmachine-controller"
 WORKERS = 10
@@ -59,6 +62,7 @@ class VirtualMachineInstanceController:
         self.data_volumes = indices.data_volumes(informers)
         self.migrations = indices.migrations(informers)
         self.vms = informers.of(VirtualMachine)
+        self.nodes = informers.of(Node)
         self.classes = informers.of(StorageClass)
         self.surroundings = SurroundingsOf(context)
         self.recorder = context.recorders.of(COMPONENT)
@@ -66,7 +70,16 @@ class VirtualMachineInstanceController:
         self.controller: Controller[ObjectKey] = Controller(
             "virtualmachineinstance",
             self.reconcile,
-            informers=[self.vmis, self.pods, self.claims, self.data_volumes, self.vms, self.migrations, self.classes],
+            informers=[
+                self.vmis,
+                self.pods,
+                self.claims,
+                self.data_volumes,
+                self.vms,
+                self.migrations,
+                self.classes,
+                self.nodes,
+            ],
             settings=context.settings.loop,
             workers=WORKERS,
         )
@@ -128,7 +141,11 @@ class VirtualMachineInstanceController:
                 self.context.client, vmi, evolve(vmi, metadata=evolve(vmi.metadata, annotations=annotated))
             )
             return DONE
-        at = self._situation(vmi)
+        try:
+            at = self._situation(vmi)
+        except topology.NoFrequency as problem:
+            self.recorder.warning(vmi, "FailedGatherhingClusterTopologyHints", str(problem))
+            raise Retry(str(problem)) from problem
         error, retry = None, False
         if self.expectations.satisfied(key):
             planned = plan(at)
@@ -172,13 +189,27 @@ class VirtualMachineInstanceController:
             owner_exists=vm is not None and owner is not None and vm.metadata.uid == owner.uid,
             migrating=any((m.status.phase or "") in ACTIVE_MIGRATION for m in migrations),
             around=self.surroundings.of(vmi),
+            hints=self._hints(vmi),
         )
+
+    def _hints(self, vmi: VirtualMachineInstance) -> TopologyHints | None:
+        if vmi.status.topology_hints is not None or (vmi.status.phase or "") not in UNPROCESSED:
+            return None
+        try:
+            return topology.hints(vmi, self.nodes.all(), self.context.config.now)
+        except topology.NoFrequency:
+            if topology.needs_frequency_to_boot(vmi):
+                raise
+            return None
 
     async def _write(self, at: Situation, error: SyncError | None) -> None:
         old = at.vmi
         new = next_version(at, error, used_cids=self._cids(old))
         if error is not None and error != _present_error(old) and error.reason == "FailedPvcNotFound":
             self.recorder.normal(old, error.reason, error.message)
+        unfit = _present_error(new)
+        if unfit is not None and unfit != _present_error(old) and unfit.reason == "FailedGuaranteeResources":
+            self.recorder.warning(old, unfit.reason, unfit.message)
         if new == old:
             return
         try:
@@ -208,6 +239,8 @@ class VirtualMachineInstanceController:
                 await self._open_gate(pod, condition)
             case AnnotatePod(pod, annotations):
                 await self._ignore_gone(Pod, pod.key, {"metadata": {"annotations": dict(annotations)}})
+            case LabelPod(pod, labels):
+                await self._ignore_gone(Pod, pod.key, {"metadata": {"labels": dict(labels)}})
         return None
 
     async def _ignore_gone(self, type_: type[Resource], key: ObjectKey, body: object) -> None:
@@ -230,6 +263,10 @@ class VirtualMachineInstanceController:
                 raise Invalid(problem, code=422, reason="Invalid")
             created = await self.context.client.create(pod)
         except ApiError as error:
+            if isinstance(error, Forbidden) and "violates PodSecurity" in str(error):
+                why = f"failed to create pod for vmi {vmi.key}, it needs a privileged namespace to run: {error}"
+                self.recorder.warning(vmi, "FailedCreate", f"failed to render launch manifest: {why}")
+                return SyncError("FailedCreate", why)
             self.recorder.warning(vmi, "FailedCreate", f"Error creating pod: {error}")
             return SyncError("FailedCreate", f"failed to create virtual machine pod: {error}")
         if self.pods.get(created.key) is None:
@@ -248,9 +285,9 @@ class VirtualMachineInstanceController:
             return None
         except ApiError as error:
             self.expectations.seen_deletion(key, pod.metadata.uid)
-            self.recorder.warning(vmi, "FailedDelete", f"Error deleting pod {pod.metadata.name}: {error}")
-            return SyncError("FailedDelete", f"failed to delete virtual machine pod: {error}")
-        if self.pods.get(pod.key) is None:
+            self.recorder.warning(vmi, "FailedDelete", f"Failed to delete virtual machine pod {pod.metadata.name}")
+            return SyncError("FailedDelete", f"failed to delete pod: {error}")
+        if self.pods.get(pod.key) is None or pod.metadata.deletion_timestamp:
             self.expectations.seen_deletion(key, pod.metadata.uid)
         if not pods.is_temporary(pod):
             self.recorder.normal(vmi, "SuccessfulDelete", f"Deleted virtual machine pod {pod.metadata.name}")

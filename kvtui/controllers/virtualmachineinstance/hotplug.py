@@ -16,7 +16,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanc
 from kvtui.api.times import from_time
 from kvtui.api.wire import evolve
 from kvtui.controllers import conditions, names
-from kvtui.controllers.launcher.networks import MULTUS_NETWORKS, pod_interface_name
+from kvtui.controllers.launcher.networks import MULTUS_NETWORKS, attachment_of, pod_interface_name
 from kvtui.controllers.launcher.resources import is_dedicated
 
 Condition = VirtualMachineInstanceCondition
@@ -72,7 +72,7 @@ def _memory(vmi: VirtualMachineInstance, launcher: Pod, now: datetime) -> Virtua
 
 def unplugged(vmi: VirtualMachineInstance, launcher: Pod) -> list[Interface]:
     """Secondary interfaces that the launcher was not started with and that no agent has plugged in since."""
-    started = _attached(launcher)
+    started = attached(launcher)
     reported = {i.name for i in vmi.status.interfaces if i.name}
     secondary = {n.name for n in vmi.spec.networks if n.multus is not None and not n.multus.default}
     return [
@@ -86,23 +86,38 @@ def unplugged(vmi: VirtualMachineInstance, launcher: Pod) -> list[Interface]:
     ]
 
 
-def _attached(launcher: Pod) -> set[str]:
+def attached(launcher: Pod) -> dict[str, tuple[str, str]]:
+    """Interface of the Pod -> the definition to which it was attached."""
     try:
         elements = json.loads(launcher.metadata.annotations.get(MULTUS_NETWORKS, "[]"))
     except ValueError:
-        return set()
-    return {str(e.get("interface")) for e in elements if isinstance(e, dict)} if isinstance(elements, list) else set()
+        return {}
+    found = (e for e in elements if isinstance(e, dict)) if isinstance(elements, list) else ()
+    return {str(e.get("interface")): (str(e.get("namespace")), str(e.get("name"))) for e in found}
+
+
+def is_moved(vmi: VirtualMachineInstance, launcher: Pod) -> bool:
+    """Whether a network is another one than the launcher was attached to."""
+    started = attached(launcher)
+    used = {i.name for i in vmi.spec.domain.devices.interfaces if i.state != "absent"}
+    for network in vmi.spec.networks:
+        was = started.get(pod_interface_name(network.name))
+        wanted = attachment_of(network, vmi.metadata.namespace)
+        if network.name in used and was is not None and wanted is not None and wanted != was:
+            return True
+    return False
 
 
 def _network(vmi: VirtualMachineInstance, launcher: Pod, now: datetime) -> VirtualMachineInstance:
     waiting: Sequence[Interface] = unplugged(vmi, launcher)
     present = conditions.find(vmi.status.conditions, "MigrationRequired")
-    if not waiting:
+    moved = is_moved(vmi, launcher)
+    if not waiting and not moved:
         if present is None:
             return vmi
         left = conditions.without(vmi.status.conditions, "MigrationRequired")
         return evolve(vmi, status=evolve(vmi.status, conditions=left))
-    at_once = any(i.sriov is not None for i in waiting)
+    at_once = moved or any(i.sriov is not None for i in waiting)
     if present is not None and present.status == "False":
         at_once = at_once or _since(present, now) >= PATIENCE
     due = at_once or (present is not None and present.status == "True")

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from kvtui.api.core.pod import Pod, PodVolume
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import TopologyHints, VirtualMachineInstance
 from kvtui.api.times import to_time
 from kvtui.api.wire import evolve
 from kvtui.controllers import conditions, names
 from kvtui.controllers.launcher.render import Surroundings, Unrenderable, render
-from kvtui.controllers.virtualmachineinstance import backendstorage, pods, volumes
+from kvtui.controllers.virtualmachineinstance import backendstorage, pods, topology, volumes
 from kvtui.controllers.virtualmachineinstance.volumes import Claims, DataVolumes, Readiness
 
 UNPROCESSED = ("", "Pending")
@@ -48,6 +48,8 @@ class Situation:
     migrating: bool = False
     """Whether a migration of this VMI is between Scheduling and Running."""
     around: Surroundings = field(default_factory=Surroundings)
+    hints: TopologyHints | None = None
+    """What the cluster offers a VMI that asks for a clock of its own."""
 
     @property
     def phase(self) -> str:
@@ -93,6 +95,12 @@ class AnnotatePod:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelPod:
+    pod: Pod
+    labels: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class OpenGate:
     """Sets the readiness gate of a launcher: True unless the guest is paused."""
 
@@ -100,7 +108,7 @@ class OpenGate:
     condition: Mapping[str, str]
 
 
-Step = CreatePod | DeletePod | CreateClaim | PlaceClaim | AnnotatePod | OpenGate
+Step = CreatePod | DeletePod | CreateClaim | PlaceClaim | AnnotatePod | LabelPod | OpenGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,8 @@ def plan(at: Situation) -> Plan:
     """Steps to take now; at most one Pod is made at a time."""
     vmi = at.vmi
     if vmi.metadata.deletion_timestamp:
-        return Plan(tuple(DeletePod(p) for p in at.pods if not p.metadata.deletion_timestamp))
+        # One that has ended is gone at once, however long it was given before.
+        return Plan(tuple(DeletePod(p) for p in at.pods if not p.metadata.deletion_timestamp or pods.is_final(p)))
     if at.phase in FINAL:
         return Plan(_drop_temporary(at))
     launcher = at.launcher
@@ -130,6 +139,8 @@ def _drop_temporary(at: Situation) -> tuple[Step, ...]:
 def _before_launcher(at: Situation) -> Plan:
     vmi = at.vmi
     if at.phase not in UNPROCESSED or _waits_for_source(vmi):
+        return Plan()
+    if topology.needs_frequency(vmi) and vmi.status.topology_hints is None:
         return Plan()
     if at.migrating:
         return Plan(error=SyncError("FailedCreate", "active migration exists"))
@@ -170,7 +181,7 @@ def _state_claim(at: Situation) -> tuple[PersistentVolumeClaim | CreateClaim | N
             return None, SyncError("FailedBackendStorageCreate", "no default storage class found")
         return CreateClaim(backendstorage.new_claim(at.vmi, name)), None
     if not backendstorage.is_usable(claim, at.storage_classes):
-        return None, SyncError("BackendStorageNotReady", f"PVC {claim.metadata.name} is not bound yet")
+        return None, SyncError("BackendStorageNotReady", "PVC pending")
     return claim, None
 
 
@@ -195,6 +206,8 @@ def _keep_launcher(at: Situation, launcher: Pod) -> tuple[Step, ...]:
         ]
     if wanted := dynamic_annotations(at.vmi, launcher):
         steps.append(AnnotatePod(launcher, wanted))
+    if labels := dynamic_labels(at.vmi, launcher):
+        steps.append(LabelPod(launcher, labels))
     steps += [OpenGate(pod, gate) for pod in at.pods if (gate := unpaused_gate(at.vmi, pod, at.now)) is not None]
     return tuple(steps)
 
@@ -210,12 +223,22 @@ def unpaused_gate(vmi: VirtualMachineInstance, pod: Pod, now: datetime) -> dict[
     present = conditions.status_of(pod.status.conditions, names.UNPAUSED_GATE)
     if present == ("False" if paused else "True"):
         return None
-    gate = {"type": names.UNPAUSED_GATE, "status": "False" if paused else "True", "lastTransitionTime": to_time(now)}
-    if paused:
-        gate["reason"] = "Paused"
-    elif present:
-        gate["reason"] = "NotPaused"
-    return gate
+    moment = to_time(now)
+    return {
+        "type": names.UNPAUSED_GATE,
+        "status": "False" if paused else "True",
+        "reason": "Paused" if paused else "NotPaused",
+        "message": f"the virtual machine is {'' if paused else 'not '}paused",
+        "lastProbeTime": moment,
+        "lastTransitionTime": moment,
+    }
+
+
+def dynamic_labels(vmi: VirtualMachineInstance, launcher: Pod) -> dict[str, str | None]:
+    """Labels of the launcher that follow the VMI; None removes one."""
+    keys = (names.NODE_NAME, names.OUTDATED)
+    given, present = vmi.metadata.labels, launcher.metadata.labels
+    return {key: given.get(key) for key in keys if given.get(key) != present.get(key)}
 
 
 def dynamic_annotations(vmi: VirtualMachineInstance, launcher: Pod) -> dict[str, str | None]:

@@ -13,6 +13,7 @@ from kvtui.controllers import names
 
 FINAL = ("Succeeded", "Failed")
 IMAGE_ERRORS = ("ErrImagePull", "ImagePullBackOff")
+SANDBOX_ERROR = "FailedCreatePodSandBox"
 
 
 def owner_uid(pod: Pod) -> list[str]:
@@ -72,10 +73,12 @@ def current(vmi: VirtualMachineInstance, pods: Sequence[Pod]) -> Pod | None:
     return newest(p for p in candidates if names.MIGRATION_JOB_UID not in p.metadata.labels) or newest(candidates)
 
 
-def image_error(pod: Pod) -> tuple[str, str] | None:
-    """(reason, message) when an image cannot be had."""
+def set_up_error(pod: Pod) -> tuple[str, str] | None:
+    """(reason, message) when an image or a network cannot be had."""
     for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         waiting = status.state.waiting
         if waiting is not None and waiting.reason in IMAGE_ERRORS:
             return waiting.reason, waiting.message
+        if waiting is not None and waiting.reason == "ContainerCreating" and waiting.message:
+            return SANDBOX_ERROR, waiting.message
     return None

@@ -22,6 +22,7 @@ from kvtui.api.kubevirt.vmi import (
 from kvtui.api.times import to_time
 from kvtui.api.wire import evolve
 from kvtui.controllers import conditions, names
+from kvtui.controllers.launcher.render import IMAGE
 from kvtui.controllers.virtualmachineinstance import hotplug, pods, volumes
 from kvtui.controllers.virtualmachineinstance.plan import FINAL, UNPROCESSED, Situation, SyncError
 from kvtui.controllers.virtualmachineinstance.volumes import Readiness
@@ -40,11 +41,22 @@ def next_version(at: Situation, error: SyncError | None, *, used_cids: Iterable[
         status = with_phase(status, "Pending", at.now)
     vmi = evolve(vmi, status=status)
     vmi, error = _phase(at, vmi, launcher, error, used_cids)
+    if launcher is not None:
+        vmi = _with_age(vmi, launcher)
     status = evolve(vmi.status, conditions=_conditions(at, vmi, launcher, error))
     if launcher is not None and (vmi.status.phase or "") not in (*UNPROCESSED, "Scheduling"):
         status = evolve(status, volume_status=volumes.volume_statuses(vmi, launcher, at.claims))
         return hotplug.with_changes(evolve(vmi, status=status), launcher, at.now)
     return evolve(vmi, status=status)
+
+
+def _with_age(vmi: VirtualMachineInstance, launcher: Pod) -> VirtualMachineInstance:
+    """Marked when its launcher is not of the kind that would be made today."""
+    compute = next((c for c in launcher.spec.containers if c.name == "compute"), None)
+    labels = {k: v for k, v in vmi.metadata.labels.items() if k != names.OUTDATED}
+    if compute is not None and compute.image not in ("", IMAGE):
+        labels[names.OUTDATED] = ""
+    return evolve(vmi, metadata=evolve(vmi.metadata, labels=labels))
 
 
 def _active_pods(owned: Sequence[Pod]) -> dict[str, str]:
@@ -102,7 +114,10 @@ def _leave_pending(at: Situation, to: _To, vmi: VirtualMachineInstance, launcher
     receiver = names.CREATE_MIGRATION_TARGET in vmi.metadata.annotations
     if receiver and names.MIGRATION_TARGET_NODE not in vmi.metadata.labels:
         return to("WaitingForSync")
-    return _as_admitted(vmi)
+    vmi = _as_admitted(vmi)
+    if at.hints is not None and vmi.status.topology_hints is None:
+        return evolve(vmi, status=evolve(vmi.status, topology_hints=at.hints))
+    return vmi
 
 
 def _as_admitted(vmi: VirtualMachineInstance) -> VirtualMachineInstance:
@@ -131,14 +146,14 @@ def _leave_scheduling(
     if launcher is None or pods.is_going_down(launcher):
         receiver = names.CREATE_MIGRATION_TARGET in vmi.metadata.annotations
         return evolve(vmi, status=with_phase(status, "WaitingForSync" if receiver else "Failed", at.now)), error
-    if problem := pods.image_error(launcher):
+    if problem := pods.set_up_error(launcher):
         error = SyncError(*problem)
     status = evolve(status, qos_class=launcher.status.qos_class or None)
     if not pods.is_ready(launcher) or vmi.metadata.deletion_timestamp:
         return evolve(vmi, status=status), error
     dedicated = vmi.spec.domain.cpu is not None and vmi.spec.domain.cpu.dedicated_cpu_placement
-    if dedicated and launcher.status.qos_class and launcher.status.qos_class != "Guaranteed":
-        message = "failed to schedule pod with Guaranteed QOS"
+    if dedicated and launcher.status.qos_class != "Guaranteed":
+        message = "failed to guarantee pod resources"
         return evolve(vmi, status=status), SyncError("FailedGuaranteeResources", message)
     status = with_phase(status, "Scheduled", at.now)
     status = evolve(
@@ -208,6 +223,7 @@ _OUR_REASONS = (
     "FailedDataVolumeImport",
     "ErrImagePull",
     "ImagePullBackOff",
+    pods.SANDBOX_ERROR,
     "FailedGuaranteeResources",
     "FailedBackendStorageCreate",
     "BackendStorageNotReady",

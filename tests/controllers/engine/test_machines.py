@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,18 @@ async def test_a_replica_set_scales(tmp_path: Path) -> None:
         await plane.until(VirtualMachineInstanceReplicaSet, key, lambda s: s is not None and s.status.replicas == 1)
 
 
+def strategy(name: str) -> dict[str, Any]:
+    return {"spec": {"virtualMachineTemplate": {"spec": {"runStrategy": name}}}}
+
+
+def ending(vmi: VirtualMachineInstance | None) -> bool:
+    return vmi is None or vmi.metadata.deletion_timestamp is not None
+
+
+def of_revision(name: str) -> Callable[[VirtualMachineInstance | None], bool]:
+    return lambda v: v is not None and v.metadata.labels.get("kubevirt.io/vm-pool-revision-name") == name
+
+
 async def test_a_pool_makes_updates_and_deletes_its_vms(tmp_path: Path) -> None:
     async with control_plane(tmp_path) as plane:
         body = {
@@ -251,6 +264,17 @@ async def test_a_pool_makes_updates_and_deletes_its_vms(tmp_path: Path) -> None:
             (NAMESPACE, "pool-1"),
             lambda v: v is not None and v.spec.template.spec.termination_grace_period_seconds == 7,
         )
+        await plane.client.patch(VirtualMachinePool, key, strategy("Always"))
+        first = await plane.until(VirtualMachineInstance, (NAMESPACE, "pool-0"), lambda v: v is not None)
+        assert first is not None
+        await plane.client.patch(VirtualMachinePool, key, strategy("RerunOnFailure"))
+        same = await plane.until(VirtualMachineInstance, (NAMESPACE, "pool-0"), of_revision("pool-4"))
+        assert same is not None
+        assert same.metadata.uid == first.metadata.uid, "its template is the same: a label is enough"
+        template = {"virtualMachineTemplate": {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 8}}}}}
+        await plane.client.patch(VirtualMachinePool, key, {"spec": template})
+        ends = await plane.until(VirtualMachineInstance, (NAMESPACE, "pool-0"), ending)
+        assert ends is None or ends.metadata.uid == first.metadata.uid
         await plane.client.patch(VirtualMachinePool, key, {"spec": {"replicas": 0}})
         await plane.until(VirtualMachine, (NAMESPACE, "pool-0"), gone)
         await plane.until(VirtualMachine, (NAMESPACE, "pool-1"), gone)

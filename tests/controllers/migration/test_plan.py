@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
+from kvtui.api.wire import from_wire
+from kvtui.controllers.launcher.target import missing_cpu
 from kvtui.controllers.migration.plan import Next, handed_off, plan, with_failed_state
 from kvtui.controllers.migration.view import View, backoff_left
 from tests.controllers.builders import NOW, launcher, migration, vmi
 
 MARK = {"kubevirt.io/migrationJobUID": "move-uid"}
 SOURCE = launcher()
+CPU = {"cpu-model-migration.node.kubevirt.io/Haswell": "true", "cpu-feature.node.kubevirt.io/x": "true"}
 DELETED = {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}
 
 
@@ -103,30 +107,35 @@ GOING: dict[str, Any] = {"metadata": {"labels": MARK, "deletionTimestamp": "2026
 @pytest.mark.parametrize(
     ("at", "why"),
     [
-        (View(migration=migration(phase="Pending"), now=NOW), "vmi does not exist"),
-        (view("Running", vmi=vmi(phase="Failed")), "vmi shutdown during migration"),
-        (view("Pending", SOURCE, over=DELETED), "due to being canceled"),
-        (view("Scheduling", SOURCE, target("Failed")), "target pod shutdown during migration"),
-        (view("Scheduling", SOURCE, target(**GOING)), "target pod shutdown during migration"),
-        (view("Scheduled", SOURCE), "target pod was removed"),
-        (view("TargetReady", SOURCE, target()), "migration state was cleared"),
-        (view("Running", SOURCE, target(), status={"migrationState": {"migrationUid": "else"}}), "taken over"),
+        (View(migration=migration(phase="Pending"), now=NOW), "Migration failed because vmi does not exist."),
+        (view("Running", vmi=vmi(phase="Failed")), "Migration failed vmi shutdown during migration."),
+        (view("Pending", SOURCE, over=DELETED), "Migration failed due to being canceled"),
+        (view("Scheduling", SOURCE, target("Failed")), "Migration failed because target pod shutdown during migration"),
+        (view("Scheduling", SOURCE, target(**GOING)), "Migration failed because target pod shutdown during migration"),
+        (view("Scheduled", SOURCE), "Migration target pod was removed during active migration."),
+        (view("TargetReady", SOURCE, target()), "VMI's migration state was cleared during the active migration."),
+        (
+            view("Running", SOURCE, target(), status={"migrationState": {"migrationUid": "else"}}),
+            "VMI's migration state was taken over by another migration job during active migration.",
+        ),
         (
             view("Running", SOURCE, target(), status=state(failed=True, completed=True, failureReason="no room")),
-            "source node reported migration failed: no room",
+            "source node reported migration failed",
         ),
     ],
 )
 def test_failures(at: View, why: str) -> None:
     step = plan(at)
     assert step.phase == "Failed"
-    assert why in (step.failure or "")
+    assert step.failure == why
 
 
 def test_another_migration_under_way_refuses_a_second() -> None:
     other = migration("other", phase="Running")
     busy = {"migrationState": {"migrationUid": "other-uid"}}
     assert plan(view("", others=[other], status=busy)).phase == "Failed"
+    ended = {"migrationState": {"migrationUid": "other-uid", "completed": True}}
+    assert plan(view("", others=[other], status=ended)).phase == "Failed", "the other one does not know yet"
     done = migration("other", phase="Succeeded")
     assert plan(view("", others=[done], status=busy)).phase == "Pending"
     assert plan(view("", status=busy)).phase == "Pending", "the other one is gone"
@@ -142,22 +151,22 @@ def test_canceling_a_running_migration_asks_the_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "annotation", "conditions", "gives_up"),
+    ("age", "annotation", "conditions", "why"),
     [
-        ("2026-03-01T11:56:00Z", {}, {"PodScheduled": "False"}, False),
-        ("2026-03-01T11:54:00Z", {}, {"PodScheduled": "False"}, True),
-        ("2026-03-01T11:54:00Z", {}, {"PodScheduled": "True"}, False),
-        ("2026-03-01T11:44:00Z", {}, {"PodScheduled": "True"}, True),
+        ("2026-03-01T11:56:00Z", {}, {"PodScheduled": "False"}, None),
+        ("2026-03-01T11:54:00Z", {}, {"PodScheduled": "False"}, "unschedulable"),
+        ("2026-03-01T11:54:00Z", {}, {"PodScheduled": "True"}, None),
+        ("2026-03-01T11:44:00Z", {}, {"PodScheduled": "True"}, "pending"),
         (
             "2026-03-01T11:59:00Z",
             {"kubevirt.io/migrationUnschedulablePodTimeoutSeconds": "30"},
             {"PodScheduled": "False"},
-            True,
+            "unschedulable",
         ),
     ],
 )
 def test_a_target_that_does_not_start_is_given_up(
-    age: str, annotation: dict[str, str], conditions: dict[str, str], *, gives_up: bool
+    age: str, annotation: dict[str, str], conditions: dict[str, str], why: str | None
 ) -> None:
     stuck = target(
         "Pending",
@@ -165,8 +174,8 @@ def test_a_target_that_does_not_start_is_given_up(
         status={"conditions": [{"type": t, "status": s, "reason": "Unschedulable"} for t, s in conditions.items()]},
     )
     step = plan(view("Scheduling", SOURCE, stuck, over={"metadata": {"annotations": annotation}}))
-    assert (step.phase == "Failed") is gives_up
-    assert step.delete_target is gives_up
+    assert step.phase is None
+    assert step.delete_target == (f"{why} pod default/target timeout period exceeded" if why else None)
 
 
 def test_the_hand_off_names_both_sides() -> None:
@@ -208,5 +217,27 @@ def test_the_system_backs_off_after_failures_and_people_do_not() -> None:
     two = [*one, failed_before("b", "2026-03-01T11:52:00Z")]
     assert backoff_left(view("Pending", SOURCE, over=system, others=two)) == 30
     assert backoff_left(view("Pending", SOURCE, others=two)) == 0
-    newer = [*two, migration("c", metadata={"creationTimestamp": "2026-03-01T11:59:59Z"})]
+    newer = [*two, failed_before("c", "2026-03-01T11:59:59Z")]
     assert backoff_left(view("Pending", SOURCE, over=system, others=newer)) == 0
+    by_hand = {"creationTimestamp": "2026-03-01T11:58:00Z"}
+    between = [*two, migration("c", phase="Succeeded", metadata=by_hand)]
+    assert backoff_left(view("Pending", SOURCE, over=system, others=between)) == 30, "people's do not count"
+    by_system = {**by_hand, **system["metadata"]}
+    between = [*two, migration("c", phase="Succeeded", metadata=by_system)]
+    assert backoff_left(view("Pending", SOURCE, over=system, others=between)) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "why"),
+    [
+        ("host-model", {"node-1": CPU, "node-2": {}}, "map[cpu-feature.node.kubevirt.io/x:true cpu-model-"),
+        ("host-model", {"node-1": {}, "node-2": CPU}, None),
+        ("Haswell", {"node-2": {}}, None),
+    ],
+)
+def test_the_cpu_that_no_other_node_has(model: str, labels: dict[str, dict[str, str]], why: str | None) -> None:
+    pod = target("Pending", spec={"nodeSelector": {**CPU, "zone": "z"}})
+    nodes = [from_wire({"metadata": {"name": name, "labels": found}}, Node) for name, found in labels.items()]
+    found = missing_cpu(vmi(spec={"domain": {"cpu": {"model": model}}}), pod, nodes)
+    assert (found is None) is (why is None)
+    assert (why or "") in (found or "")

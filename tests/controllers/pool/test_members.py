@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
+from kvtui.api.core.config import ControllerRevision
 from kvtui.api.kubevirt.pool import VirtualMachinePool, VirtualMachinePoolSelectionPolicy
 from kvtui.api.wire import from_wire
 from kvtui.controllers.pool import members
-from tests.controllers.builders import NOW, guest, merged, vm
+from tests.controllers.builders import NOW, guest, merged, vm, vmi
+
+
+def revision(name: str | None) -> dict[str, str]:
+    return {"kubevirt.io/vm-pool-revision-name": name} if name else {}
 
 
 def pool(**over: Any) -> VirtualMachinePool:
@@ -74,19 +79,68 @@ def test_a_member_is_outdated_only_when_its_template_was_different() -> None:
     other = members.revision_of(
         pool(metadata={"generation": 1}, spec={"virtualMachineTemplate": {"spec": {"runStrategy": "Manual"}}})
     )
-    assert not members.is_outdated(pool(), [], "web-2")
-    assert not members.is_outdated(pool(), [same], "web-1")
-    assert members.is_outdated(pool(), [other], "web-1")
-    assert members.is_outdated(pool(), [], "web-1"), "nobody knows what it was made from"
+    old, new = vm("web-0", metadata={"labels": revision("web-1")}), vm("web-0", metadata={"labels": revision("web-2")})
+    assert not members.is_outdated(pool(), {}, new)
+    assert not members.is_outdated(pool(), {"web-1": same}, old)
+    assert members.is_outdated(pool(), {"web-1": other}, old)
+    assert members.is_outdated(pool(), {}, old), "nobody knows what it was made from"
+    assert members.is_outdated(pool(), {"web-1": same}, vm("web-0"))
+
+
+def changed(**spec: Any) -> ControllerRevision:
+    return members.revision_of(pool(metadata={"generation": 1}, spec={"virtualMachineTemplate": {"spec": spec}}))
+
+
+RESTART = members.Renewal.INSTANCE
+
+
+@pytest.mark.parametrize(
+    ("of_vm", "of_vmi", "revisions", "result"),
+    [
+        ("web-2", "web-2", {}, None),
+        (None, "web-1", {}, None),
+        ("web-2", None, {}, RESTART),
+        ("web-2", "web-1", {"web-1": changed()}, None),
+        ("web-2", "web-1", {"web-2": changed()}, RESTART),
+        ("web-2", "web-1", {"web-2": changed(), "web-1": changed(runStrategy="Manual")}, members.Renewal.LABEL),
+        ("web-2", "web-1", {"web-2": changed(), "web-1": changed(template={"spec": {"hostname": "h"}})}, RESTART),
+        ("web-2", "web-1", {"web-2": changed(), "web-1": changed(dataVolumeTemplates=[])}, members.Renewal.MACHINE),
+    ],
+)
+def test_an_instance_follows_its_vm(
+    of_vm: str | None,
+    of_vmi: str | None,
+    revisions: dict[str, ControllerRevision],
+    result: members.Renewal | None,
+) -> None:
+    machine = vm("web-0", metadata={"labels": revision(of_vm)})
+    assert members.renewal(machine, vmi("web-0", metadata={"labels": revision(of_vmi)}), revisions) is result
+
+
+@pytest.mark.parametrize(
+    ("over", "available"),
+    [
+        ({}, True),
+        ({"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}, False),
+        ({"status": {"phase": "Scheduling"}}, False),
+        ({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, False),
+    ],
+)
+def test_an_available_instance_runs_and_stays(over: dict[str, Any], *, available: bool) -> None:
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    assert members.is_available(vmi("web-0", **merged({"status": status}, over))) is available
 
 
 def test_an_update_keeps_the_firmware() -> None:
-    old = vm("web-0", spec={"template": {"spec": {"domain": {"firmware": {"uuid": "u", "serial": "s"}}}}})
+    firmware = {"uuid": "u", "serial": "s"}
+    metadata = {"labels": {"gone": "x"}, "annotations": {"gone": "x"}}
+    old = vm("web-0", metadata=metadata, spec={"template": {"spec": {"domain": {"firmware": firmware}}}})
     new = members.updated(pool(), old, 0)
-    firmware = new.spec.template.spec.domain.firmware
-    assert firmware is not None
-    assert (firmware.uuid, firmware.serial) == ("u", "s")
-    assert new.metadata.labels["kubevirt.io/vm-pool-revision-name"] == "web-2"
+    kept = new.spec.template.spec.domain.firmware
+    assert kept is not None
+    assert (kept.uuid, kept.serial) == ("u", "s")
+    assert new.metadata.labels == {"app": "web", **revision("web-2")}
+    assert not new.metadata.annotations
 
 
 @pytest.mark.parametrize(
@@ -124,7 +178,7 @@ def test_selectors_choose_among_members() -> None:
 
 
 @pytest.mark.parametrize(
-    ("maximum", "replicas", "result"), [(None, 4, 4), ("50%", 5, 3), ("1%", 5, 1), (2, 5, 2), (0, 5, 1)]
+    ("maximum", "replicas", "result"), [(None, 4, 4), ("50%", 5, 2), ("100%", 5, 5), ("1%", 5, 1), (2, 5, 2), (0, 5, 1)]
 )
 def test_budget(maximum: int | str | None, replicas: int, result: int) -> None:
     assert members.budget(maximum, replicas) == result

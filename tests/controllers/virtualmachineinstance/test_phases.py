@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.controllers.launcher.networks import pod_interface_name
 from kvtui.controllers.virtualmachineinstance.hotplug import wake_in, with_changes
-from kvtui.controllers.virtualmachineinstance.plan import Situation, unpaused_gate
+from kvtui.controllers.virtualmachineinstance.plan import Situation, dynamic_labels, unpaused_gate
 from kvtui.controllers.virtualmachineinstance.status import free_cid, next_version
 from tests.controllers.builders import NOW, launcher, vmi
 
@@ -163,6 +165,37 @@ def test_the_readiness_gate_follows_pauses(present: str, status: str | None, *, 
     gate = unpaused_gate(instance, gated, NOW)
     assert (gate["status"] if gate is not None else None) == status
     assert unpaused_gate(instance, launcher(), NOW) is None, "no gate, nothing to open"
+    if gate is not None:
+        told = {
+            "True": ("NotPaused", "the virtual machine is not paused"),
+            "False": ("Paused", "the virtual machine is paused"),
+        }
+        assert (gate["reason"], gate["message"]) == told[gate["status"]]
+
+
+def test_a_launcher_of_another_kind_is_outdated() -> None:
+    def marked(image: str, **labels: str) -> bool:
+        pod = launcher(spec={"containers": [{"name": "compute", "image": image}]})
+        found = after("Running", pod, over={"metadata": {"labels": labels}})
+        return "kubevirt.io/outdatedLauncherImage" in found.metadata.labels
+
+    assert marked("kvtui.io/older")
+    assert not marked("kvtui.io/launcher", **{"kubevirt.io/outdatedLauncherImage": ""})
+
+
+def test_a_launcher_carries_the_labels_that_change() -> None:
+    labels = {"kubevirt.io/nodeName": "node-1", "app": "web"}
+    pod = launcher(metadata={"labels": {"kubevirt.io/outdatedLauncherImage": ""}})
+    wanted = {"kubevirt.io/nodeName": "node-1", "kubevirt.io/outdatedLauncherImage": None}
+    assert dynamic_labels(vmi(metadata={"labels": labels}), pod) == wanted
+
+
+def test_pinned_cpus_need_a_pod_that_is_guaranteed_them() -> None:
+    pinned = {"spec": {"domain": {"cpu": {"dedicatedCpuPlacement": True}}}}
+    found = after("Scheduling", launcher(status={"qosClass": "Burstable"}), over=pinned)
+    assert found.status.phase == "Scheduling"
+    (told,) = (c for c in found.status.conditions if c.type == "Synchronized")
+    assert (told.reason, told.message) == ("FailedGuaranteeResources", "failed to guarantee pod resources")
 
 
 def running(**status: Any) -> VirtualMachineInstance:
@@ -198,3 +231,14 @@ def test_a_nic_that_no_agent_plugs_in_becomes_a_reason_to_migrate() -> None:
     assert [(c.status, c.reason) for c in later.status.conditions] == [("True", "AutoMigrationDueToLiveUpdate")]
     plugged = vmi(spec=NEW_NIC, status={"conditions": [old], "interfaces": [{"name": "blue"}]})
     assert with_changes(plugged, launcher(), NOW).status.conditions == []
+
+
+def test_another_network_is_a_reason_to_migrate_at_once() -> None:
+    def waiting(name: str) -> list[tuple[str, str | None]]:
+        element = {"name": name, "namespace": "default", "interface": pod_interface_name("blue")}
+        pod = launcher(metadata={"annotations": {"k8s.v1.cni.cncf.io/networks": json.dumps([element])}})
+        found = with_changes(vmi(spec=NEW_NIC), pod, NOW).status.conditions
+        return [(c.status, c.reason) for c in found if c.type == "MigrationRequired"]
+
+    assert waiting("blue") == []
+    assert waiting("green") == [("True", "AutoMigrationDueToLiveUpdate")]

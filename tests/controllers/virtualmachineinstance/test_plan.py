@@ -125,6 +125,8 @@ def test_a_deleted_vmi_loses_its_pods() -> None:
     assert planned.steps == (DeletePod(launcher()),)
     deleting = launcher(metadata={"deletionTimestamp": "2026-03-01T12:00:00Z"})
     assert plan(situation("Running", deleting, over=gone)).steps == ()
+    ended = launcher(phase="Failed", metadata={"deletionTimestamp": "2026-03-01T12:00:00Z"})
+    assert plan(situation("Running", ended, over=gone)).steps == (DeletePod(ended),), "nobody waits for it any more"
 
 
 def test_a_receiver_waits_for_its_source() -> None:
