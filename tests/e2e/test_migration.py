@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import select
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
+from typing import Self
 
 import pytest
 
@@ -21,6 +26,9 @@ from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Client
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import a_guest, in_node, kubectl, launchers, machine, shell
+
+_EVERY_PROTOCOL = 0x0003
+_SO_RCVBUFFORCE = 33
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -38,6 +46,40 @@ async def slowly(client: Client) -> AsyncIterator[None]:
     await client.create(MigrationPolicy(metadata=ObjectMeta(name="slowly"), spec=spec))
     yield
     await client.delete(MigrationPolicy, ("", "slowly"))
+
+
+class Wiretap:
+    """Reads every packet on this machine's links and looks for some words."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+        self._ended = os.eventfd(0)
+        self.seen = 0
+        """Bytes of all packets."""
+        self.read = False
+        """The words were in one of them."""
+
+    def __enter__(self) -> Self:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_PROTOCOL))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 * 2**20)
+        self._thread = threading.Thread(target=self._listen, name="wiretap")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.eventfd_write(self._ended, 1)
+        self._thread.join()
+        self._socket.close()
+        os.close(self._ended)
+
+    def _listen(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._socket.fileno(), self._ended], [], [])
+            if ready == [self._ended]:
+                return
+            packet = self._socket.recv(2**17)
+            self.seen += len(packet)
+            self.read = self.read or self._words in packet
 
 
 async def the_migration(client: Client) -> VirtualMachineInstanceMigration:
@@ -58,6 +100,25 @@ async def test_the_command_follows_a_migration(lab: Lab, client: Client, guest: 
     assert moved.status.node_name != guest.status.node_name
     assert moved.status.migration_state is not None
     assert moved.status.migration_state.completed
+
+
+async def test_the_memory_of_a_guest_is_unreadable_between_the_nodes(
+    lab: Lab, client: Client, guest: VirtualMachineInstance
+) -> None:
+    words = b"nobody-else-reads-this"
+    async with shell(client, "mover") as viewer:
+        held = f"yes {words.decode()} | head -c 4194304 >/tmp/secret; wc -c </tmp/secret"
+        assert "4194304" in await viewer.do(held)
+        with Wiretap(words) as tap:
+            await asyncio.to_thread(kvtui, lab, "migrate", "mover", "--follow")
+        moved = await client.get(VirtualMachineInstance, guest.key)
+        assert moved.status.node_name != guest.status.node_name
+        assert "4194304" in await viewer.do("wc -c </tmp/secret")
+    with Wiretap(words) as control, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(words, ("127.0.0.1", 9))
+    assert control.read, "the tap reads nothing at all"
+    assert tap.seen > 4 * 2**20, "the memory went another way"
+    assert not tap.read
 
 
 @pytest.mark.usefixtures("slowly")
