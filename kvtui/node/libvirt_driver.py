@@ -51,9 +51,14 @@ class LibvirtHypervisor(LibvirtConnection):
     async def facts(self) -> NodeFacts:
         def read(connection: Any) -> NodeFacts:
             info = connection.getInfo()
+            try:
+                # getInfo adds up NUMA cells, which do not know of memory that came later.
+                memory = int(connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"]) * 1024
+            except (libvirt.libvirtError, KeyError):
+                memory = int(info[1]) * 2**20  # the test driver has no other answer
             return NodeFacts(
                 cpus=int(info[2]),
-                memory=int(info[1]) * 2**20,
+                memory=memory,
                 version=libvirt_flags.version(connection.getLibVersion()),
                 hypervisor_version=libvirt_flags.version(connection.getVersion()),
                 driver=str(connection.getType()),

@@ -54,6 +54,7 @@ class Node:
     def make_room(self, names: Sequence[str]) -> None:
         """Directories for the sockets and logs of the domains; not part of what is measured."""
         self.run("mkdir", "-p", *(f"{ROOM}/{name}/{part}" for name in names for part in ("s", "console")))
+        self.run("chmod", "-R", "a+rwX", ROOM)  # QEMU runs as another user
 
     async def start(self, xml: str) -> None:
         await self.call(lambda: self._connection.defineXML(xml).create())
