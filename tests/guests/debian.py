@@ -16,6 +16,7 @@ directory of its own; nothing is installed. Images are kept under the hash of wh
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -28,7 +29,7 @@ from pathlib import Path
 from kvtui.errors import Unsupported
 from kvtui.lab.image.build import pack
 from kvtui.lab.image.kernel import BOOT_MODULES, GUEST_MODULES, Kernel, find_kernel
-from kvtui.lab.image.tree import make_initrd, make_root, sources
+from kvtui.lab.image.tree import archive, make_initrd, make_root, settle, sources
 
 FILES = Path(__file__).parent / "files"
 CLOUD_KERNEL = ""
@@ -46,6 +47,7 @@ _INSTALLER = frozenset(
 )
 """What only an installation needs, or busybox has."""
 _INSTALLER_PREFIXES = ("libperl", "perl-modules", "libgdbm", "libfile-find", "libtext-glob", "libnumber", "linux-")
+_LOADERS = ("shim-signed", "grub-efi-amd64-signed")
 _LEFT_OUT = (
     *(f"usr/share/{name}" for name in ("bash-completion", "doc", "info", "lintian", "locale", "man", "zoneinfo")),
     "usr/lib/x86_64-linux-gnu/gconv",
@@ -61,6 +63,8 @@ class Recipe:
     kernel: str = CLOUD_KERNEL
     modules: tuple[str, ...] = ()
     files: tuple[Path, ...] = (FILES,)
+    signed: bool = False
+    """Boots by Debian's signed loaders, so that firmware with secure boot takes it; wants the full kernel."""
 
 
 AGENT = Recipe(
@@ -69,6 +73,14 @@ AGENT = Recipe(
     modules=("pvpanic_mmio",),
 )
 """A guest with the real guest agent, sshd and accounts."""
+SECURE = Recipe(
+    "secure",
+    packages=AGENT.packages,
+    kernel=FULL_KERNEL,
+    modules=("pvpanic_mmio", "i6300esb", "efivarfs", "e1000", "ahci"),
+    signed=True,
+)
+"""The same for machines like those of Windows guests: secure boot, SATA disks, an Intel network card."""
 
 
 def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) -> Path:
@@ -91,12 +103,18 @@ def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) ->
             _unpack(deb, root)
         for directory in recipe.files:
             shutil.copytree(directory, root, dirs_exist_ok=True)
-        for place in ("sbin", "etc/rc.d"):
-            for script in (root / place).glob("*"):
+        for scripts in ("sbin", "etc/rc.d"):
+            for script in (root / scripts).glob("*"):
                 if not script.is_symlink():
                     script.chmod(0o755)
-        boot = FULL_BOOT if recipe.kernel else BOOT_MODULES
-        pack(work, kernel, root, make_initrd(work / "initrd", kernel, boot)).replace(image)
+        initrd = make_initrd(work / "initrd", kernel, FULL_BOOT if recipe.kernel else BOOT_MODULES)
+        loaders = None
+        if recipe.signed:
+            for place in (root, work / "initrd"):
+                _restore_modules(place, kernel)
+            initrd = gzip.compress(archive(work / "initrd"), 6, mtime=0)
+            loaders = _signed_loaders(work, archives)
+        pack(work, kernel, root, initrd, loaders).replace(image)
     for old in cache.glob(f"{recipe.name}-*.qcow2"):
         if old != image:
             old.unlink(missing_ok=True)
@@ -170,6 +188,33 @@ def _unpack(deb: Path, root: Path) -> None:
         )
     if source.returncode:
         raise Unsupported(f"{deb.name} cannot be unpacked")
+
+
+def _restore_modules(place: Path, kernel: Kernel) -> None:
+    """Modules as they were: stripping has taken their signatures, without which a locked-down kernel refuses them."""
+    for module in place.rglob("*.ko"):
+        shutil.copyfile(kernel.root / module.relative_to(place), module)
+    settle(place)
+
+
+def _signed_loaders(work: Path, archives: Path) -> Callable[[str], dict[str, Path]]:
+    """Debian's shim, which firmware trusts, and its GRUB, which shim trusts and which reads its commands."""
+    place = work / "loaders"
+    place.mkdir()
+    packages = {name: version for name, version in _resolve(archives, _LOADERS).items() if name in _LOADERS}
+    for deb in _fetch(packages, archives):
+        _unpack(deb, place)
+
+    def files(commands: str) -> dict[str, Path]:
+        config = place / "grub.cfg"
+        config.write_text(f"set root=hd0,msdos2\n{commands}", encoding="ascii")
+        return {
+            "EFI/BOOT/BOOTX64.EFI": place / "usr/lib/shim/shimx64.efi.signed",
+            "EFI/BOOT/grubx64.efi": place / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+            "EFI/debian/grub.cfg": config,
+        }
+
+    return files
 
 
 def _kernel(recipe: Recipe, cache: Path, archives: Path) -> Kernel:

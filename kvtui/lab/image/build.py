@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 
 from kvtui.errors import Unsupported
 from kvtui.lab.image.disk import MIB, SECTOR, Layout, boot_area, layout, sectors
@@ -70,14 +70,20 @@ def _build(work: Path, kernel: Kernel) -> Path:
     return pack(work, kernel, root, make_initrd(work / "initrd", kernel))
 
 
-def pack(work: Path, kernel: Kernel, root: Path, initrd: bytes) -> Path:
-    """A qcow2 in `work` that boots the kernel into the root file system. Raises Unsupported when a tool fails."""
+def pack(
+    work: Path, kernel: Kernel, root: Path, initrd: bytes, efi: Callable[[str], Mapping[str, Path]] | None = None
+) -> Path:
+    """A qcow2 in `work` that boots the kernel into the root file system. Raises Unsupported when a tool fails.
+
+    `efi` gives the files of the EFI partition, by their place there, for the commands with which GRUB boots.
+    """
     settle(root)
     boot = (kernel.image.read_bytes(), initrd)
     content = sum(-(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*") if not path.is_symlink())
-    loader = _efi_loader(work, *boot)
+    commands = _grub_commands(*boot)
+    loaders = efi(commands) if efi is not None else {"EFI/BOOT/BOOTX64.EFI": _efi_loader(work, commands)}
     disk = layout(
-        efi_size=loader.stat().st_size + MIB,
+        efi_size=sum(loader.stat().st_size for loader in loaders.values()) + MIB,
         boot_size=sum(map(sectors, boot)) * SECTOR,
         root_size=content + 24 * MIB,
     )
@@ -97,7 +103,7 @@ def pack(work: Path, kernel: Kernel, root: Path, initrd: bytes) -> Path:
         out.seek(disk.boot.start)
         for part in boot:
             out.write(part.ljust(sectors(part) * SECTOR, b"\0"))
-    _fill_efi(raw, disk, loader)
+    _fill_efi(raw, disk, loaders)
     _fill_root(work, raw, disk, root)
     image = work / "disk.qcow2"
     _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compat=1.1", raw, image)
@@ -112,14 +118,17 @@ def _bios_loader(work: Path) -> bytes:
     return image.read_bytes()
 
 
-def _efi_loader(work: Path, kernel: bytes, initrd: bytes) -> Path:
-    """GRUB, which finds both by their place in the second partition: "first sector+count"."""
+def _grub_commands(kernel: bytes, initrd: bytes) -> str:
+    """Both are found by their place in the second partition: "first sector+count"."""
+    return f"linux 0+{sectors(kernel)} {_ARGUMENTS}\ninitrd {sectors(kernel)}+{sectors(initrd)}\nboot\n"
+
+
+def _efi_loader(work: Path, commands: str) -> Path:
+    """GRUB with its commands in it."""
     if not _GRUB.is_dir():
         raise Unsupported("the guest image needs the package grub-efi-amd64-bin", hint="run `make setup`")
     config, image = work / "grub.cfg", work / "grub.efi"
-    config.write_text(
-        f"linux 0+{sectors(kernel)} {_ARGUMENTS}\ninitrd {sectors(kernel)}+{sectors(initrd)}\nboot\n", encoding="ascii"
-    )
+    config.write_text(commands, encoding="ascii")
     _run(
         *("grub-mkimage", "--format", "x86_64-efi", "--output", image, "--config", config),
         *("--prefix", "(,msdos2)/", *_GRUB_MODULES),
@@ -127,7 +136,7 @@ def _efi_loader(work: Path, kernel: bytes, initrd: bytes) -> Path:
     return image
 
 
-def _fill_efi(raw: Path, disk: Layout, loader: Path) -> None:
+def _fill_efi(raw: Path, disk: Layout, files: Mapping[str, Path]) -> None:
     place = f"{raw}@@{disk.efi.start}"
     _run(
         "mformat",
@@ -145,9 +154,11 @@ def _fill_efi(raw: Path, disk: Layout, loader: Path) -> None:
         "EFI",
         "::",
     )
-    os.utime(loader, (EPOCH, EPOCH))
-    _run("mmd", "-i", place, "::/EFI", "::/EFI/BOOT")
-    _run("mcopy", "-m", "-i", place, loader, "::/EFI/BOOT/BOOTX64.EFI")
+    parents = {str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."}
+    _run("mmd", "-i", place, *(f"::/{parent}" for parent in sorted(parents)))
+    for name, file in files.items():
+        os.utime(file, (EPOCH, EPOCH))
+        _run("mcopy", "-m", "-i", place, file, f"::/{name}")
 
 
 def _fill_root(work: Path, raw: Path, disk: Layout, root: Path) -> None:
