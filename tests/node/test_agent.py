@@ -255,7 +255,7 @@ async def test_a_launcher_whose_state_was_lost_is_failed(bench: Bench) -> None:
     assert failed.status.container_statuses[0].state.terminated is not None
 
 
-def _tls(bench: Bench, name: str, groups: list[str]) -> ssl.SSLContext:
+def tls(bench: Bench, name: str, groups: list[str]) -> ssl.SSLContext:
     pair = bench.server.client_pair(name, groups)
     return bench.server.tls(pair)
 
@@ -281,7 +281,7 @@ async def test_only_the_api_server_and_other_agents_may_call(
     await bench.agent.server.started.wait()
     await bench.hypervisor.wait_connected()
     url = f"https://127.0.0.1:{bench.agent.server.port}{path}"
-    async with aiohttp.ClientSession() as session, session.get(url, ssl=_tls(bench, name, groups)) as answer:
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=tls(bench, name, groups)) as answer:
         assert answer.status == status
 
 
