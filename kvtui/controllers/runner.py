@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
+from kvtui.controllers.datavolume.datasource import DataSourceController
 from kvtui.controllers.election import Election
 from kvtui.controllers.kubevirt import KubeVirtController
 from kvtui.controllers.metrics.collector import MetricsController
@@ -48,6 +49,7 @@ STANDINS: tuple[MakeController, ...] = (
     PodGarbageCollector,
     DisruptionController,
     EndpointsController,
+    DataSourceController,
 )
 """Only where no real cluster does this."""
 

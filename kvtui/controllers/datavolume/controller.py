@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kvtui.api.cdi.config import CDIConfig
-from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.datavolume import DataVolume, DataVolumeSource
+from kvtui.api.cdi.sources import DataSource
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from kvtui.api.times import from_time
@@ -19,9 +20,10 @@ from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.errors import AlreadyExists, ApiError, NotFound
 
 COMPONENT = "datavolume-controller"
-SOURCE = "clone source"
+SOURCE, NAMED = "clone source", "data source"
 _BACKOFF_FIRST, _BACKOFF_MAX = 10.0, 300.0
 _RETRY = 5.0
+INSTANCETYPE = "instancetype.kubevirt.io/default-"
 _IMPORT = {"ImportScheduled": "Import into {} scheduled", "ImportInProgress": "Import into {} in progress"}
 _IMPORTED = ("ImportSucceeded", "Successfully imported into PVC {}")
 _WORDS = {
@@ -39,6 +41,11 @@ def _clone_source(dv: DataVolume) -> list[str]:
     return [f"{source.namespace or dv.metadata.namespace}/{source.name}"] if source is not None else []
 
 
+def _named_source(dv: DataVolume) -> list[str]:
+    ref = dv.spec.source_ref
+    return [f"{ref.namespace or dv.metadata.namespace}/{ref.name}"] if ref is not None else []
+
+
 class DataVolumeController:
     """One key is one DataVolume; its claim has the same name, its worker is owned by the claim."""
 
@@ -46,6 +53,8 @@ class DataVolumeController:
         self.context = context
         informers = context.informers
         self.dvs = informers.index(DataVolume, SOURCE, _clone_source)
+        informers.index(DataVolume, NAMED, _named_source)
+        self.sources = informers.of(DataSource)
         self.claims = indices.claims(informers)
         self.pods = indices.pods(informers)
         self.classes = informers.of(StorageClass)
@@ -55,7 +64,7 @@ class DataVolumeController:
         self.controller: Controller[ObjectKey] = Controller(
             "datavolume",
             self.reconcile,
-            informers=[self.dvs, self.claims, self.pods, self.classes, self.volumes, self.config],
+            informers=[self.dvs, self.claims, self.pods, self.classes, self.volumes, self.config, self.sources],
             settings=context.settings.loop,
         )
         queue = self.controller.queue
@@ -63,6 +72,7 @@ class DataVolumeController:
         self.claims.subscribe(lambda old, new: self._claim_changed(new or old))
         self.pods.subscribe(lambda old, new: self._pod_changed(new or old))
         self.classes.subscribe(lambda old, new: self._waiting())
+        self.sources.subscribe(lambda old, new: self._source_changed(new or old))
 
     async def run(self) -> None:
         await self.controller.run()
@@ -73,6 +83,11 @@ class DataVolumeController:
         self.controller.queue.add(claim.key)
         for dv in self.dvs.store.by_index(SOURCE, str(claim.key)):
             self.controller.queue.add(dv.key)
+
+    def _source_changed(self, source: DataSource | None) -> None:
+        if source is not None:
+            for dv in self.dvs.store.by_index(NAMED, str(source.key)):
+                self.controller.queue.add(dv.key)
 
     def _pod_changed(self, pod: Pod | None) -> None:
         owner = pod.metadata.controller if pod is not None else None
@@ -93,7 +108,8 @@ class DataVolumeController:
             return await self._upload_to(claim)
         if dv is None or dv.metadata.deletion_timestamp:
             return DONE
-        kind = worker.kind_of(dv)
+        dv = self._resolved(dv)
+        kind = worker.kind_of(dv) if dv.spec.source_ref is None or dv.spec.source is not None else "clone"
         if claim is not None and not _owns(dv, claim) and not self._adopts(dv, claim):
             self.recorder.warning(
                 dv, "ErrResourceExists", f'Resource "{key.name}" already exists and is not managed by DataVolume'
@@ -138,8 +154,12 @@ class DataVolumeController:
 
     async def _make_claim(self, dv: DataVolume) -> tuple[PersistentVolumeClaim | None, status.Refusal | None]:
         source = self._clone_claim(dv)
+        if dv.spec.source is None and dv.spec.source_ref is not None:
+            message = f"DataSource {_named_source(dv)[0]} is not ready"
+            return None, status.Refusal("CloneWithoutSource", message)
         if dv.spec.source is not None and dv.spec.source.pvc is not None and source is None:
             return None, self._without_source(dv)
+        dv = await self._with_defaults(dv, source)
         size = claims.requested(source) if source is not None else None
         try:
             claim = claims.render(dv, self._classes(), size)
@@ -156,6 +176,28 @@ class DataVolumeController:
             reason = "ErrExceededQuota" if quota else "ErrClaimNotValid"
             self.recorder.warning(dv, reason, str(error))
             return None, status.Refusal(reason, str(error))
+
+    def _resolved(self, dv: DataVolume) -> DataVolume:
+        """With the source that its DataSource stands for now; this is not stored."""
+        for name in _named_source(dv):
+            found = self.sources.get(ObjectKey.parse(name))
+            named = found.status.source if found is not None else None
+            if named is not None and named.pvc is not None:
+                return evolve(dv, spec=evolve(dv.spec, source=DataVolumeSource(pvc=named.pvc)))
+        return dv
+
+    async def _with_defaults(self, dv: DataVolume, source: PersistentVolumeClaim | None) -> DataVolume:
+        """Labels of what it is cloned from say which instancetype fits."""
+        labels: dict[str, str] = {}
+        named = [self.sources.get(ObjectKey.parse(n)) for n in _named_source(dv)]
+        for obj in (source, *named):
+            if obj is not None:
+                labels |= {k: v for k, v in obj.metadata.labels.items() if k.startswith(INSTANCETYPE)}
+        labelled = evolve(dv, metadata=evolve(dv.metadata, labels={**labels, **dv.metadata.labels}))
+        if labelled.metadata.labels == dv.metadata.labels:
+            return dv
+        written = await write_changes(self.context.client, dv, labelled)
+        return evolve(labelled, metadata=written.metadata)
 
     async def _note(self, view: status.View) -> PersistentVolumeClaim:
         """Keeps the claim's annotations in step with the worker: virtctl and KubeVirt read them."""

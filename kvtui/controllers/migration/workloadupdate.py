@@ -174,7 +174,11 @@ class WorkloadUpdateController:
                 )
             except (NotFound, Conflict):
                 continue
-            self.recorder.normal(vmi, "SuccessfulChangeAbortion", f"Aborted change migration {migration.metadata.name}")
+            except ApiError as error:
+                message = f"Failed to abort change for vmi: {vmi.metadata.name}: {error}"
+                self.recorder.normal(vmi, "FailedChangeAbortion", message)
+                raise
+            self.recorder.normal(vmi, "SuccessfulChangeAbortion", f"Aborted change for vmi: {vmi.metadata.name}")
 
     async def _evict_batch(
         self, candidates: list[VirtualMachineInstance], strategy: KubeVirtWorkloadUpdateStrategy
@@ -201,10 +205,12 @@ class WorkloadUpdateController:
             await self.context.client.raw(
                 "POST", kind_of(Pod).path(namespace, name, "eviction"), body=to_json(eviction)
             )
+        except NotFound:
+            return
         except ApiError as error:
             self.recorder.warning(vmi, "FailedEvict", f"Error deleting VMI during automated workload update: {error}")
             return
-        message = f"Initiated eviction of VMI as part of automated workload update {vmi.metadata.name}"
+        message = "Initiated eviction of VMI as part of automated workload update"
         self.recorder.normal(vmi, "SuccessfulEvict", message)
 
     async def _count(self, kubevirt: KubeVirt, outdated: int) -> None:

@@ -28,6 +28,8 @@ DV_FAILED = "Failed"
 PREALLOCATED = "cdi.kubevirt.io/storage.preallocation"
 AGENT_PHASES = ("MountedToPod", "Ready", "MemoryDumpInProgress", "MemoryDumpCompleted", "MemoryDumpFailed")
 """Set by the node agent; only it goes back from them."""
+DETACHING = "Detaching"
+"""No longer in the spec, but still with the guest."""
 
 Claims = Mapping[str, PersistentVolumeClaim | None]
 DataVolumes = Mapping[str, DataVolume]
@@ -92,7 +94,8 @@ def volume_statuses(vmi: VirtualMachineInstance, launcher: Pod | None, claims: C
     present = {s.name: s for s in vmi.status.volume_status}
     wanted = {v.name: v for v in vmi.spec.volumes}
     statuses = [_status(volume, present.get(name), launcher, claims) for name, volume in wanted.items()]
-    statuses += [s for name, s in present.items() if name not in wanted and _still_attached(s)]
+    leaving = [s for name, s in present.items() if name not in wanted and _still_attached(s)]
+    statuses += [evolve(s, phase=DETACHING) for s in leaving]
     return sorted(statuses, key=lambda s: s.name)
 
 
@@ -125,7 +128,7 @@ def _hotplug_phase(volume: Volume, claim: PersistentVolumeClaim | None, launcher
 
 def _still_attached(status: VolumeStatus) -> bool:
     """Until the agent says UnMountedFromPod."""
-    return status.hotplug_volume is not None and status.phase in ("AttachedToNode", *AGENT_PHASES)
+    return status.hotplug_volume is not None and status.phase in ("AttachedToNode", DETACHING, *AGENT_PHASES)
 
 
 def claims_to_place(vmi: VirtualMachineInstance, claims: Claims) -> Sequence[PersistentVolumeClaim]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.sources import DataSource
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim
@@ -86,3 +87,46 @@ async def test_a_data_volume_is_filled_where_the_vm_will_run(tmp_path: Path) -> 
         await plane.until(VirtualMachine, WEB, is_("Provisioning"))
         found = (await plane.client.list(Pod, NAMESPACE, label_selector="kvtui.io/worker")).items
         assert [p.spec.node_name or "node-1" for p in found] == ["node-1"]
+
+
+async def test_a_data_volume_is_cloned_from_what_a_data_source_names(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        await storage_node(plane, "node-1")
+        copy = {
+            "metadata": {"name": "copy", "namespace": NAMESPACE},
+            "spec": {
+                "sourceRef": {"kind": "DataSource", "name": "golden"},
+                "storage": {"accessModes": ["ReadWriteOnce"]},
+            },
+        }
+        source = {
+            "metadata": {"name": "golden", "namespace": NAMESPACE},
+            "spec": {"source": {"pvc": {"name": "image", "namespace": NAMESPACE}}},
+        }
+        await plane.client.create(from_wire(source, DataSource))
+        key = (NAMESPACE, "golden")
+        await plane.until(DataSource, key, lambda s: s is not None and bool(s.status.conditions))
+        await plane.client.create(from_wire(copy, DataVolume))
+        waiting = await plane.until(
+            DataVolume, (NAMESPACE, "copy"), lambda d: d is not None and bool(d.status.conditions)
+        )
+        assert waiting is not None
+        assert waiting.status.conditions[0].reason == "CloneWithoutSource"
+        image = {
+            "metadata": {
+                "name": "image",
+                "namespace": NAMESPACE,
+                "labels": {"instancetype.kubevirt.io/default-preference": "fedora"},
+            },
+            "spec": {**SIZE, "storageClassName": "kvtui-local"},
+        }
+        await plane.client.create(from_wire(image, PersistentVolumeClaim))
+        ready = await plane.until(DataSource, key, lambda s: s is not None and s.status.source is not None)
+        assert ready is not None
+        assert ready.metadata.labels == {"instancetype.kubevirt.io/default-preference": "fedora"}
+        claim = await plane.until(PersistentVolumeClaim, (NAMESPACE, "copy"), lambda c: c is not None)
+        assert claim is not None
+        assert claim.metadata.annotations["k8s.io/CloneRequest"] == f"{NAMESPACE}/image"
+        volume = await plane.client.get(DataVolume, (NAMESPACE, "copy"))
+        assert volume.spec.source is None
+        assert volume.metadata.labels == ready.metadata.labels
