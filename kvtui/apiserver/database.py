@@ -271,24 +271,18 @@ class Database:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_LOCKED, isolation_level=None, check_same_thread=False, cached_statements=600)
     try:
+        # First of all: then the index of the log is in memory, and a full disk does not keep the file from opening.
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA wal_autocheckpoint=2000")
         db.execute("PRAGMA journal_size_limit=33554432")
-        db.execute("PRAGMA locking_mode=EXCLUSIVE")
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
             raise DatabaseBroken(f"{path} was written by a newer kvtui (schema {version})")
-        db.execute("BEGIN IMMEDIATE")
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS record (rv INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT "
-            "NULL, name TEXT NOT NULL, change INTEGER NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL) STRICT"
-        )
-        db.execute("CREATE TABLE IF NOT EXISTS floor (resource TEXT PRIMARY KEY, rv INTEGER NOT NULL) STRICT")
-        db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
-        db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        db.execute("COMMIT")
+        if version < SCHEMA_VERSION:
+            _create(db)
     except sqlite3.OperationalError as error:
         db.close()
         if "locked" in str(error):
@@ -298,6 +292,18 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise DatabaseBroken(f"{path} is not a kvtui database: {error}") from error
     return db
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS record (rv INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL, "
+        "name TEXT NOT NULL, change INTEGER NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL) STRICT"
+    )
+    db.execute("CREATE TABLE IF NOT EXISTS floor (resource TEXT PRIMARY KEY, rv INTEGER NOT NULL) STRICT")
+    db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    db.execute("COMMIT")
 
 
 def _is_full(error: sqlite3.Error) -> bool:
