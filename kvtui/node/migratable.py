@@ -83,6 +83,9 @@ def _causes(vmi: VirtualMachineInstance, node: str, host_model: bool) -> list[tu
     features = spec.domain.features
     if features is not None and features.hyperv_passthrough is not None and features.hyperv_passthrough.enabled:
         found.append(("HypervPassthroughNotLiveMigratable", "VMI uses hyperv passthrough"))
+    if any(f.virtiofs is not None for f in spec.domain.devices.filesystems):
+        # What a guest has open in a shared file system is its server's, which stays on this node.
+        found.append(("VirtIOFSNotLiveMigratable", "VMI uses virtiofs"))
     return found
 
 

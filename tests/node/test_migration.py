@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kvtui.api.kubevirt.domain import Disk, DiskTarget, Interface, InterfaceBridge
+from kvtui.api.kubevirt.domain import Disk, DiskTarget, Filesystem, FilesystemVirtiofs, Interface, InterfaceBridge
 from kvtui.api.kubevirt.vmi import (
     CloudInitNoCloudSource,
     ContainerDiskSource,
@@ -155,6 +155,11 @@ def test_storage_of_one_node_keeps_a_guest_there() -> None:
     assert first(local) == ("False", "DisksNotLiveMigratable")
     unknown = vmi(volumes=[claim()], status=running_status())
     assert first(unknown) == ("False", "DisksNotLiveMigratable")
+
+
+def test_a_shared_file_system_keeps_a_guest_where_its_server_is() -> None:
+    devices = {"filesystems": [Filesystem(name="data", virtiofs=FilesystemVirtiofs())]}
+    assert first(vmi(devices=devices, status=running_status())) == ("False", "VirtIOFSNotLiveMigratable")
 
 
 def test_a_bridge_to_the_pod_network_keeps_a_guest_unless_it_is_allowed() -> None:

@@ -20,6 +20,7 @@ from kvtui.controllers.virtualmachineinstance.plan import (
     plan,
 )
 from kvtui.controllers.virtualmachineinstance.status import next_version
+from kvtui.controllers.virtualmachineinstance.volumes import volume_statuses
 from tests.controllers.builders import NOW, launcher, vmi
 
 CLAIM_VOLUME = {"spec": {"volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "disk"}}]}}
@@ -73,6 +74,17 @@ def test_a_missing_claim_is_named() -> None:
 def test_a_hotpluggable_claim_need_not_exist() -> None:
     volume = {"name": "root", "persistentVolumeClaim": {"claimName": "disk", "hotpluggable": True}}
     assert len(created(plan(situation(over={"spec": {"volumes": [volume]}}, claims={"disk": None})))) == 1
+
+
+@pytest.mark.parametrize(("phase", "after"), [("Ready", ["Detaching"]), ("Detaching", ["Detaching"]), ("Pending", [])])
+def test_a_plugged_volume_that_the_spec_has_lost_is_shown_until_the_guest_has_let_it_go(
+    phase: str, after: list[str]
+) -> None:
+    entry = {"name": "data", "phase": phase, "target": "sda", "hotplugVolume": {"attachPodName": "p"}}
+    leaving = vmi(phase="Running", status={"volumeStatus": [entry]})
+    assert [s.phase for s in volume_statuses(leaving, None, {})] == after
+    gone = vmi(phase="Running", status={"volumeStatus": [entry | {"phase": "UnMountedFromPod"}]})
+    assert volume_statuses(gone, None, {}) == []
 
 
 @pytest.mark.parametrize(
