@@ -48,6 +48,7 @@ from kvtui.node.identity import QemuUser, user_of
 from kvtui.node.incidents import Incidents, Level
 from kvtui.node.instances import NodeCaches
 from kvtui.node.layout import Layout
+from kvtui.node.leftovers import Leftovers
 from kvtui.node.limits import Limits
 from kvtui.node.memorydump import MemoryDumps
 from kvtui.node.migration.peers import Peers
@@ -246,6 +247,13 @@ class Agent:
             refusal=rootless.refusal if forwards is not None else lambda _: "",
             pull_backoff=settings.pull_backoff,
         )
+        self._leftovers = Leftovers(
+            node=settings.node,
+            hypervisor=hypervisor,
+            records=self.records,
+            networks=networks,
+            caches=self.caches,
+        )
         self._domain_loop: Controller[str] = Controller(
             "domains", self.domains.reconcile, informers=self.caches.all, workers=8
         )
@@ -379,9 +387,10 @@ class Agent:
                 tasks.create_task(self._migrations.run(), name="migrations")
                 tasks.create_task(self._probes.run(), name="probes")
                 await self._known.wait()
+                await self._leftovers.domains()
                 tasks.create_task(self._domain_loop.run(), name="domains")
                 tasks.create_task(self._pod_loop.run(), name="pods")
-                await self._sweep()
+                await self._leftovers.networks()
                 self._look_at_all()
         finally:
             unsubscribe()
@@ -443,18 +452,6 @@ class Agent:
             log.warning("libvirt tells no CPU models", error=str(error))
             return capabilities.Guests(usable=(), known=())
         return capabilities.guests(observe.parse(text))
-
-    async def _sweep(self) -> None:
-        """Networks that no record knows are removed, once the caches say what is wanted here."""
-        for informer in self.caches.all:
-            await informer.wait_synced()
-        known = {record.pod_uid for record in self.records}
-        pods = {pod.metadata.uid for pod in self.caches.pods.all()}
-        for uid in await self._networks.known():
-            if uid not in known and uid not in pods:
-                log.info("orphaned network removed", pod_uid=uid)
-                with contextlib.suppress(KvtuiError):
-                    await self._networks.detach(uid)
 
 
 def engine_id(data: Path) -> str:

@@ -49,6 +49,12 @@ def user_of(vmi_uid: str, common: QemuUser, *, group: int | None = None) -> Qemu
     return QemuUser(FIRST + number % COUNT, common.gid if group is None else group, own=True)
 
 
+def is_own(label: str) -> bool:
+    """Whether a label of libvirt's DAC model names a VM's own user."""
+    uid = label.partition(":")[0].lstrip("+")
+    return uid.isdigit() and FIRST <= int(uid) < FIRST + COUNT
+
+
 def shares(vmi: VirtualMachineInstance) -> str:
     """What this VM has in common with a process of another user; empty for one that can be by itself."""
     devices = vmi.spec.domain.devices

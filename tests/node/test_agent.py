@@ -14,6 +14,7 @@ from kvtui.api.kubevirt.vmi import ContainerDiskSource, VirtualMachineInstance, 
 from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Patch
 from kvtui.node.hypervisor import DomainId, DomainState, HypervisorRefused
+from kvtui.node.owner import URI
 from kvtui.node.registration import LEASES
 from tests.node.builders import NODE, UUID, gate, launcher, vmi
 from tests.node.conftest import Bench, condition, is_ready, key, phase
@@ -292,3 +293,36 @@ async def test_a_caller_without_certificate_is_not_let_in(bench: Bench) -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
             await session.get(url, ssl=context)
+
+
+async def test_a_domain_that_nobody_wants_any_more_is_removed(bench: Bench) -> None:
+    await bench.hypervisor.wait_connected()
+    await bench.stop_agent()
+    vmi_tag = f"<k:vmi xmlns:k='{URI}' engine='engine' namespace='default' name='ghost' uid='gone'/>"
+    text = f"<domain><name>default_ghost</name><uuid>{UUID}</uuid><metadata>{vmi_tag}</metadata><devices/></domain>"
+    await bench.hypervisor.start(await bench.hypervisor.define(text))
+    stranger = await bench.hypervisor.define("<domain><name>stranger</name><devices/></domain>")
+    await bench.hypervisor.start(stranger)
+    await bench.start_agent()
+    await bench.eventually(lambda: DOMAIN not in bench.hypervisor.fakes)
+    assert bench.hypervisor.fakes[stranger].status.state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+async def test_a_guest_whose_record_is_lost_goes_on(bench: Bench, how: str) -> None:
+    instance, pod = await bench.run(vmi())
+    await bench.stop_agent()
+    path = bench.layout.vm(instance.metadata.uid).record
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_text("{")
+    await bench.start_agent()
+
+    def known() -> bool:
+        record = bench.agent.records.get(instance.metadata.uid)
+        return record is not None and (record.pod_uid, record.domain) == (pod.metadata.uid, UUID)
+
+    await bench.eventually(known)
+    assert bench.hypervisor.fakes[DOMAIN].status.state is DomainState.RUNNING
+    assert phase(await bench.client.get(VirtualMachineInstance, instance.key)) == "Running"
