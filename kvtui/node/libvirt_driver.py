@@ -31,7 +31,7 @@ from kvtui.node.hypervisor import (
 )
 from kvtui.node.libvirt_connection import OPEN, LibvirtConnection
 from kvtui.node.libvirt_flags import affected
-from kvtui.node.libvirt_threads import Lane
+from kvtui.node.libvirt_threads import AGENT_CODES, Lane
 
 MODIFY = 120.0
 """Seconds for define, start, destroy and device changes; a start under load takes long."""
@@ -272,7 +272,15 @@ class LibvirtHypervisor(LibvirtConnection):
         return await self.on_agent(domain, ask, timeout + 5, patience=seconds)
 
     async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
-        return await self.on_agent(domain, lambda d: dict(d.guestInfo(libvirt_flags.GUEST_INFO, 0)), 25.0)
+        def read(handle: Any) -> dict[str, object]:
+            try:
+                return dict(handle.guestInfo(libvirt_flags.GUEST_INFO, 0))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in AGENT_CODES:
+                    raise
+                return dict(handle.guestInfo(0, 0))  # whatever an agent can that cannot all of it
+
+        return await self.on_agent(domain, read, 25.0)
 
     async def freeze(self, domain: DomainId) -> None:
         await self.on_agent(domain, lambda d: d.fsFreeze(), 45.0, Lane.REQUEST, patience=30)

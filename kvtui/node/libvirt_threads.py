@@ -38,11 +38,12 @@ _CONNECTION_CODES = frozenset(
 )
 
 
-_AGENT_CODES = frozenset(
+AGENT_CODES = frozenset(
     getattr(libvirt, name)
     for name in ("VIR_ERR_AGENT_UNRESPONSIVE", "VIR_ERR_AGENT_UNSYNCED", "VIR_ERR_AGENT_COMMAND_TIMEOUT")
     if hasattr(libvirt, name)
 )
+"""No guest agent answers."""
 
 
 class Lane(enum.Enum):
@@ -91,7 +92,7 @@ def translate(error: libvirt.libvirtError, connection: Any) -> KvtuiError:
         return Unreachable(f"libvirt is not reachable: {message}")
     if code == libvirt.VIR_ERR_OPERATION_ABORTED:
         return Aborted(message, code)
-    if code in _AGENT_CODES or "uest agent is not" in message:
+    if code in AGENT_CODES or "uest agent is not" in message:
         return AgentUnavailable(message, code)
     if code == libvirt.VIR_ERR_OPERATION_INVALID or message.endswith("not running"):
         return NotRunning(message, code)
