@@ -11,6 +11,7 @@ from kvtui.commands.create_copies import clone, snapshot
 from kvtui.commands.create_types import instancetype, preference
 from kvtui.commands.deliver import deliver, suffix
 from kvtui.commands.verb import Verb, example
+from kvtui.commands.vm_extras import Inference
 from kvtui.commands.vm_manifest import VmRequest, data_volume, virtual_machine
 from kvtui.errors import Usage
 
@@ -42,11 +43,24 @@ def group() -> None:
     "imports",
     multiple=True,
     metavar="type:TYPE,size:SIZE,...",
-    help="blank, http, registry, pvc or s3.",
+    help="blank, ds, gcs, http, imageio, pvc, registry, s3, snapshot or vddk.",
 )
+@click.option("--volume-sysprep", metavar="src:NAME[,type:configMap|secret]", help="Answers for Windows' setup.")
+@click.option("--infer-instancetype/--no-infer-instancetype", default=None, help="From the boot volume's labels.")
+@click.option("--infer-instancetype-from", default="", metavar="VOLUME", help="From this volume's labels.")
+@click.option("--infer-preference/--no-infer-preference", default=None, help="From the boot volume's labels.")
+@click.option("--infer-preference-from", default="", metavar="VOLUME", help="From this volume's labels.")
 @click.option("--user", metavar="NAME", help="User that cloud-init makes or changes.")
 @click.option("--password-file", type=click.File("r"), help="That user's password.")
 @click.option("--ssh-key", multiple=True, metavar="KEY", help="Public keys for that user.")
+@click.option("--ga-manage-ssh", is_flag=True, help="Let the guest agent manage keys where SELinux would not.")
+@click.option(
+    "--access-cred",
+    "credentials",
+    multiple=True,
+    metavar="src:SECRET[,type:ssh|password][,method:ga|nocloud|configdrive][,user:NAME]",
+    help="Keys or a password from a Secret.",
+)
 @click.option(
     "--cloud-init", type=click.Choice(["nocloud", "configdrive", "none"]), default="nocloud", show_default=True
 )
@@ -62,6 +76,7 @@ def create_vm(ctx: click.Context, /, send: bool, **options: Any) -> None:
     """A VirtualMachine."""
     if options["instancetype"] and (options["memory"] or options["cpu"]):
         raise Usage("--instancetype takes the place of --memory and --cpu")
+    inference = {what: _inference(what, options) for what in ("instancetype", "preference")}
     namespace = options["namespace"] or (ctx.find_object(dict) or {}).get("namespace")
     password = options["password_file"].read().strip() if options["password_file"] else ""
     request = VmRequest(
@@ -83,8 +98,24 @@ def create_vm(ctx: click.Context, /, send: bool, **options: Any) -> None:
         user_data_base64=options["cloud_init_user_data"] or "",
         network_data_base64=options["cloud_init_network_data"] or "",
         ports=options["ports"],
+        infer_instancetype=inference["instancetype"],
+        infer_preference=inference["preference"],
+        sysprep=options["volume_sysprep"] or "",
+        manage_keys=options["ga_manage_ssh"],
+        credentials=options["credentials"],
     )
     deliver(ctx, virtual_machine(request), options, send=send)
+
+
+def _inference(what: str, options: dict[str, Any]) -> Inference:
+    """Raises Usage."""
+    found = Inference(options[f"infer_{what}"], options[f"infer_{what}_from"])
+    if options[what] and found.explicit:
+        raise Usage(f"--{what} takes the place of --infer-{what} and --infer-{what}-from")
+    # Sizes that somebody has given are meant, whatever a volume would say.
+    if what == "instancetype" and not found.explicit and (options["memory"] or options["cpu"]):
+        return Inference(wanted=False)
+    return found
 
 
 @group.command(

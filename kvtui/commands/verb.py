@@ -1,7 +1,7 @@
 """What all verbs have in common: flags as Go programs take them, and the options of verbs on many VMs.
 
-Go's flags may carry a value after `=` (`--force=true`), which click refuses for switches; and `--wait` takes its
-condition only after `=`, never from the next word.
+Go's flags may carry a value after `=` (`--force=true`, `-n=x`), which click refuses for switches and takes whole for
+short names; and `--wait` takes its condition only after `=`, never from the next word.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Verb(click.Command):
                 yield f"{name}={option.bare}"
             elif option is not None and equals and name.startswith("--") and option.is_flag and not option.count:
                 yield from self._switch(option, name, value)
+            elif option is not None and equals and not name.startswith("--") and not option.is_flag:
+                yield from (name, value)
             else:
                 yield word
 

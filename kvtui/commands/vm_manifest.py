@@ -6,12 +6,13 @@ Source: virtctl create vm (flags, names of volumes, defaults).
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from kvtui.commands.vm_extras import IMPLICIT, SYSPREP, Inference, credential, managed_keys, matcher, sysprep
 from kvtui.errors import Usage
 
 _SOURCES = {
@@ -20,7 +21,25 @@ _SOURCES = {
     "registry": (("url",), ("secretref", "pullmethod")),
     "s3": (("url",), ("secretref",)),
     "pvc": (("src",), ()),
+    "snapshot": (("src",), ()),
+    "ds": (("src",), ()),
+    "gcs": (("url",), ("secretref",)),
+    "imageio": (("url", "diskid"), ("secretref", "certconfigmap")),
+    "vddk": (("url", "backingfile", "uuid", "thumbprint", "secretref"), ()),
 }
+_WORDS = {
+    "url": "url",
+    "checksum": "checksum",
+    "secretref": "secretRef",
+    "pullmethod": "pullMethod",
+    "diskid": "diskId",
+    "certconfigmap": "certConfigMap",
+    "backingfile": "backingFile",
+    "uuid": "uuid",
+    "thumbprint": "thumbprint",
+}
+_KEEP_SIZE = ("pvc", "snapshot", "ds")
+"""Sources of which a copy is as large as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +64,12 @@ class VmRequest:
     user_data_base64: str = ""
     network_data_base64: str = ""
     ports: Sequence[int] = ()
+    infer_instancetype: Inference = IMPLICIT
+    infer_preference: Inference = IMPLICIT
+    sysprep: str = ""
+    manage_keys: bool = False
+    """The guest agent may write keys where SELinux would forbid it."""
+    credentials: Sequence[str] = ()
 
 
 def pairs(flag: str, text: str) -> dict[str, str]:
@@ -87,6 +112,10 @@ def virtual_machine(request: VmRequest) -> dict[str, Any]:
         template, order = _import(request, number, text)
         templates.append(template)
         add(template["metadata"]["name"], {"dataVolume": {"name": template["metadata"]["name"]}}, order)
+    if request.sysprep:
+        given = _known("volume-sysprep", pairs("volume-sysprep", request.sysprep), {"src", "type"}, "src")
+        add(SYSPREP, sysprep(given), None)
+        disks[-1] = {"name": SYSPREP, "cdrom": {"bus": "sata"}}
     if cloud_init := _cloud_init(request):
         add("cloudinitdisk", cloud_init, None)
     interface: dict[str, Any] = {"name": "default", "masquerade": {}}
@@ -106,8 +135,20 @@ def virtual_machine(request: VmRequest) -> dict[str, Any]:
     spec: dict[str, Any] = {"runStrategy": request.run_strategy}
     if request.instancetype:
         spec["instancetype"] = _matcher("instancetype", request.instancetype)
+    elif found := matcher("instancetype", request.infer_instancetype, volumes, disks):
+        spec["instancetype"] = found
+        if request.infer_instancetype.explicit:
+            domain.pop("memory", None)
     if request.preference:
         spec["preference"] = _matcher("preference", request.preference)
+    elif found := matcher("preference", request.infer_preference, volumes, disks):
+        spec["preference"] = found
+    if request.credentials:
+        known = {"type", "src", "method", "user"}
+        template_spec["accessCredentials"] = [
+            credential(_known("access-cred", pairs("access-cred", text), known, "src"), request.cloud_init)
+            for text in request.credentials
+        ]
     if templates:
         spec["dataVolumeTemplates"] = templates
     spec["template"] = {"metadata": {"labels": {"kubevirt.io/vm": request.name}}, "spec": template_spec}
@@ -134,7 +175,7 @@ def data_volume(
         storage["accessModes"] = [access_mode]
     if size:
         storage["resources"] = {"requests": {"storage": size}}
-    elif "pvc" not in source:
+    elif not any(kind in source for kind in _KEEP_SIZE):
         raise Usage("--size is needed", hint="only clones take the size of their source")
     if storage_class:
         storage["storageClassName"] = storage_class
@@ -169,12 +210,11 @@ def _import(request: VmRequest, number: int, text: str) -> tuple[dict[str, Any],
         _known(flag, given, {*needed, *optional, "size", "name", "bootorder", "storageclass", "accessmode"}, key)
     name = given.get("name") or f"imported-volume-{number}-{request.name}"[:63].rstrip("-")
     source: dict[str, Any]
-    if kind == "pvc":
-        namespace, _, claim = given["src"].rpartition("/")
-        source = {"pvc": {"namespace": namespace or request.namespace or "default", "name": claim}}
+    if kind in _KEEP_SIZE:
+        namespace, _, copied = given["src"].rpartition("/")
+        source = {kind: {"namespace": namespace or request.namespace or "default", "name": copied}}
     else:
-        words = {"url": "url", "checksum": "checksum", "secretref": "secretRef", "pullmethod": "pullMethod"}
-        source = {kind: {words[k]: given[k] for k in (*needed, *optional) if k in given}}
+        source = {kind: {_WORDS[k]: given[k] for k in (*needed, *optional) if k in given}}
     made = data_volume(
         name,
         "",
@@ -183,7 +223,11 @@ def _import(request: VmRequest, number: int, text: str) -> tuple[dict[str, Any],
         storage_class=given.get("storageclass"),
         access_mode=given.get("accessmode"),
     )
-    return {"metadata": made["metadata"], "spec": made["spec"]}, given.get("bootorder")
+    spec = made["spec"]
+    if kind == "ds":
+        reference = {"kind": "DataSource", **spec.pop("source")["ds"]}
+        spec = {"sourceRef": reference, **spec}
+    return {"metadata": made["metadata"], "spec": spec}, given.get("bootorder")
 
 
 def _matcher(what: str, text: str) -> dict[str, str]:
@@ -198,21 +242,27 @@ def _matcher(what: str, text: str) -> dict[str, str]:
 
 def _cloud_init(request: VmRequest) -> dict[str, Any] | None:
     if request.cloud_init == "none":
-        if request.user or request.password or request.ssh_keys:
-            raise Usage("--user, --password-file and --ssh-key need --cloud-init")
+        if request.user or request.password or request.ssh_keys or request.manage_keys:
+            raise Usage("--user, --password-file, --ssh-key and --ga-manage-ssh need --cloud-init")
         return None
     key = "cloudInitNoCloud" if request.cloud_init == "nocloud" else "cloudInitConfigDrive"
     source: dict[str, Any] = {}
     if request.user_data_base64:
         source["userDataBase64"] = _base64("cloud-init-user-data", request.user_data_base64)
-    elif request.user or request.password or request.ssh_keys:
-        source["userData"] = user_data(request.user, request.password, request.ssh_keys)
+    elif request.user or request.password or request.ssh_keys or request.manage_keys or _by_cloud_init(request):
+        more = managed_keys() if request.manage_keys else {}
+        source["userData"] = user_data(request.user, request.password, request.ssh_keys, more)
     if request.network_data_base64:
         source["networkDataBase64"] = _base64("cloud-init-network-data", request.network_data_base64)
     return {key: source} if source else None
 
 
-def user_data(user: str, password: str, keys: Sequence[str]) -> str:
+def _by_cloud_init(request: VmRequest) -> bool:
+    """Whether credentials come to the guest on the cloud-init disk, which has to be there then."""
+    return any(pairs("access-cred", text).get("method", "ga").lower() != "ga" for text in request.credentials)
+
+
+def user_data(user: str, password: str, keys: Sequence[str], more: Mapping[str, Any] | None = None) -> str:
     """cloud-config for one user. Values are quoted by YAML, never pasted."""
     config: dict[str, Any] = {}
     if user:
@@ -221,7 +271,8 @@ def user_data(user: str, password: str, keys: Sequence[str]) -> str:
         config |= {"password": password, "chpasswd": {"expire": False}}
     if keys:
         config["ssh_authorized_keys"] = [key.strip() for key in keys]
-    return "#cloud-config\n" + yaml.safe_dump(config, sort_keys=False)
+    config |= more or {}
+    return "#cloud-config\n" + (yaml.safe_dump(config, sort_keys=False) if config else "")
 
 
 def _base64(flag: str, text: str) -> str:

@@ -169,14 +169,33 @@ async def test_what_create_prints_is_accepted(kvtui: Cli) -> None:
             "--ssh-key",
             "ssh-ed25519 A: b",
         ),
+        *("--volume-sysprep", "src:answers", "--access-cred", "src:keys,user:ann", "--ga-manage-ssh"),
     )
     assert made.code == 0, made.err
     ran = await kvtui("apply", "-f", "-", "--dry-run", "server", stdin=made.out)
     assert ran.out == "virtualmachine.kubevirt.io/made created (server dry run)\n"
     cloud = yaml.safe_load(made.out)["spec"]["template"]["spec"]["volumes"][-1]["cloudInitNoCloud"]["userData"]
-    assert yaml.safe_load(cloud) == {"user": "ann", "ssh_authorized_keys": ["ssh-ed25519 A: b"]}
+    managed = [["setsebool", "-P", "virt_qemu_ga_manage_ssh", "on"]]
+    assert yaml.safe_load(cloud) == {
+        "user": "ann",
+        "ssh_authorized_keys": ["ssh-ed25519 A: b"],
+        "runcmd": managed,
+    }
+    for kind in ("instancetype", "preference"):
+        assert yaml.safe_load(made.out)["spec"][kind] == {
+            "inferFromVolume": "made-containerdisk-0",
+            "inferFromVolumeFailurePolicy": "Ignore",
+        }
     disk = await kvtui("create", "dv", "--name", "d", "--size", "1Gi", "--blank", "--apply")
     assert disk.out == "datavolume.cdi.kubevirt.io/d created\n"
+
+
+async def test_what_is_inferred_by_request_must_be_there(kvtui: Cli) -> None:
+    made = await kvtui("create", "vm", "--volume-pvc=src:disk", "--infer-instancetype", "--infer-preference=false")
+    spec = yaml.safe_load(made.out)["spec"]
+    assert spec["instancetype"] == {"inferFromVolume": "disk"}
+    assert "preference" not in spec
+    assert "memory" not in spec["template"]["spec"]["domain"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +206,12 @@ async def test_what_create_prints_is_accepted(kvtui: Cli) -> None:
         ("vm", "--volume-import", "type:floppy,size:1Gi"),
         ("vm", "--volume-import", "type:http,url:x"),
         ("vm", "--instancetype", "a", "--memory", "1Gi"),
+        ("vm", "--instancetype", "a", "--infer-instancetype"),
+        ("vm", "--infer-preference"),
+        ("vm", "--volume-pvc", "src:a", "--infer-preference-from", "b"),
+        ("vm", "--access-cred", "src:a"),
+        ("vm", "--access-cred", "src:a,method:configdrive"),
+        ("vm", "--volume-sysprep", "src:a,type:drawer"),
         ("vm", "--cloud-init-user-data", "!!"),
         ("dv", "--name", "d"),
         ("dv", "--name", "d", "--blank", "--pvc", "x"),
