@@ -193,11 +193,11 @@ async def test_a_host_disk_must_exist_unless_it_may_be_made(tmp_path: Path) -> N
     assert path.stat().st_size == 5 * MIB
 
 
-def test_block_sizes_are_those_of_the_file_system_and_missing_files_have_none(tmp_path: Path) -> None:
+def test_block_sizes_are_those_of_the_file_system_even_before_there_is_a_file(tmp_path: Path) -> None:
     size = os.statvfs(tmp_path).f_bsize
     (tmp_path / "there").touch()
-    sources = {"there": tmp_path / "there", "later": tmp_path / "later", "nowhere": tmp_path / "no" / "file"}
-    found = blocks.measure({name: str(path) for name, path in sources.items()})
+    sources = {"there": tmp_path / "there", "later": tmp_path / "later" / "disks" / "later"}
+    found = blocks.measure({name: str(path) for name, path in sources.items()} | {"drive": ""})
     assert found == {name: BlockSizes(size, size, size) for name in ("there", "later")}
 
 

@@ -18,13 +18,11 @@ BLKSSZGET, BLKPBSZGET = 0x1268, 0x127B
 
 
 def measure(sources: Mapping[str, str]) -> dict[str, BlockSizes]:
-    """Sizes by disk for files and devices by disk; what is not there is left out. Blocks."""
+    """Sizes by disk for files and devices by disk; a drive without a medium is left out. Blocks."""
     found = {}
     for name, path in sources.items():
-        try:
+        if path:
             found[name] = _device(path) if _is_device(path) else _file(path)
-        except OSError:
-            continue
     return found
 
 
@@ -49,6 +47,7 @@ def _size(descriptor: int, request: int) -> int:
 
 
 def _file(path: str) -> BlockSizes:
-    # An image that is made later lies on the file system of its directory.
-    size = os.statvfs(path if os.path.exists(path) else os.path.dirname(path)).f_bsize
+    # An image that is made later lies on the file system of the directories that are there already.
+    there = next(place for place in (Path(path), *Path(path).parents) if place.exists())
+    size = os.statvfs(there).f_bsize
     return BlockSizes(size, size, size)
