@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kvtui.virtapi.admission import eviction, rules_cdi, rules_cluster, rules_lifecycle, rules_vm, rules_vmi
+from kvtui.virtapi.admission import cdi_claims, eviction, rules_cdi, rules_cluster, rules_lifecycle, rules_vm, rules_vmi
 from kvtui.virtapi.admission.call import Call
 from kvtui.virtapi.admission.view import ClusterView
 
@@ -197,6 +197,7 @@ WEBHOOKS: tuple[Webhook, ...] = (
         (CREATE, UPDATE),
         validate=rules_lifecycle.validate_policy,
     ),
+    Webhook("pvc-mutate.cdi.kubevirt.io", "", "persistentvolumeclaims", (CREATE,), mutate=cdi_claims.mutate_claim),
     Webhook("datavolume-mutate.cdi.kubevirt.io", CDI, "datavolumes", (CREATE,), mutate=rules_cdi.mutate_data_volume),
     Webhook(
         "datavolume-validate.cdi.kubevirt.io",
