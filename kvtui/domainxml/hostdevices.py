@@ -116,7 +116,8 @@ def _display(options: VGPUOptions | None) -> dict[str, str | None]:
 
 def _sriov(guest: Guest) -> list[Element]:
     """Functions that Multus reported plugged; their addresses come from its network information."""
-    ready = [i for i in guest.devices.interfaces if i.sriov is not None and _is_plugged(guest, i)]
+    wanted = [i for i in guest.devices.interfaces if i.sriov is not None and i.state != "absent"]
+    ready = [i for i in wanted if _is_plugged(guest, i)]
     addresses = _function_addresses(guest, ready)
     made = []
     for interface in ready:

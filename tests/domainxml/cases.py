@@ -87,18 +87,24 @@ def _numa(topology: dict[str, Any]) -> tuple[HostCell, ...]:
 
 
 def _functions(info: Any) -> dict[str, str]:
-    """PCI addresses by network out of Multus' network information, as text or decoded, full or as a plain map."""
+    """PCI addresses by network out of Multus' network information: as text or decoded, a list or a map by network."""
     if isinstance(info, str):
         info = json.loads(info) if info else {}
-    if not isinstance(info, dict):
-        return {}
-    if "interfaces" not in info:
-        return {name: address for name, address in info.items() if isinstance(address, str)}
-    return {
-        entry["network"]: entry["deviceInfo"]["pci"]["pci-address"]
-        for entry in info["interfaces"]
-        if (entry.get("deviceInfo") or {}).get("pci")
-    }
+    entries = info.get("interfaces", info) if isinstance(info, dict) else info
+    if isinstance(entries, dict):
+        pairs = list(entries.items())
+    else:
+        pairs = [(entry["network"], entry) for entry in entries or ()]
+    found = {network: entry if isinstance(entry, str) else _address(entry) for network, entry in pairs}
+    return {network: address for network, address in found.items() if address}
+
+
+def _address(entry: Any) -> str:
+    """The PCI address somewhere in what is told of one network."""
+    if not isinstance(entry, dict):
+        return ""
+    found = entry.get("pci-address") or entry.get("pciAddress")
+    return str(found) if found else next((a for part in entry.values() if (a := _address(part))), "")
 
 
 def comparable(error: str) -> str:

@@ -77,6 +77,8 @@ def test_a_network_function_needs_multus_first() -> None:
     assert attributes(device, "source/address")["function"] == "0x1"
     assert attributes(device, "address")["bus"] == "0x81"
     assert attributes(device, "boot") == {"order": "2"}
+    leaving = domain_of(context, devices={"interfaces": [{**interface, "state": "absent"}]}, status=reported)
+    assert leaving.find("devices/hostdev") is None
 
 
 REPORTED = {"interfaces": [{"name": "fast", "infoSource": "multus-status"}]}
