@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,11 @@ async def _call(
     }
     status, out, err = await run(_find(plugin["type"]), stdin=json.dumps(body), env=env, timeout=timeout, check=False)
     if status:
-        raise NetworkFailed(f"CNI plugin {plugin['type']!r} failed: {_words(out) or err.strip() or status}")
+        words = f"CNI plugin {plugin['type']!r} failed: {_words(out) or err.strip() or status}"
+        if command == "ADD" and plugin["type"] == "bridge" and plugin.get("vlan") and "not supported" in words:
+            reason = "this node's kernel has no VLAN filtering of bridges (CONFIG_BRIDGE_VLAN_FILTERING)"
+            words = f"{reason}, which vlan {plugin['vlan']} of network {config.name!r} needs: {words}"
+        raise NetworkFailed(words)
     if command == "DEL" or not out.strip():
         return previous or {}
     try:
@@ -135,13 +138,13 @@ async def _call(
     return answer if isinstance(answer, dict) else {}
 
 
-def _find(kind: str, dirs: Sequence[str] = PLUGIN_DIRS) -> str:
-    for directory in dirs:
+def _find(kind: str) -> str:
+    for directory in PLUGIN_DIRS:
         path = Path(directory) / kind
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
     raise InvalidNetwork(
-        f"there is no CNI plugin {kind!r} in {', '.join(dirs)}",
+        f"there is no CNI plugin {kind!r} in {', '.join(PLUGIN_DIRS)}",
         hint="install containernetworking-plugins, or the plugin that the NetworkAttachmentDefinition names",
     )
 
@@ -154,6 +157,20 @@ def _words(out: str) -> str:
     if not isinstance(answer, dict):
         return out.strip()
     return ": ".join(str(answer[k]) for k in ("msg", "details") if answer.get(k))
+
+
+def default_vlan_port(config: NetworkConfig, result: dict[str, Any]) -> str:
+    """The bridge's port of a NIC in a VLAN, which is to be in no other; empty when there is none.
+
+    The plugin leaves the port in VLAN 1 as well, so that it hears what everybody untagged says. A configuration can
+    ask for that by `preserveDefaultVlan`, which Debian's plugin does not know.
+    """
+    for plugin in config.plugins:
+        vlan = plugin.get("vlan")
+        if plugin["type"] == "bridge" and vlan not in (None, 0, 1) and not plugin.get("preserveDefaultVlan"):
+            links = [i.get("name", "") for i in result.get("interfaces") or [] if not i.get("sandbox")]
+            return next((name for name in links if name != plugin.get("bridge", "cni0")), "")
+    return ""
 
 
 def pod_nic(result: dict[str, Any], interface: str, mtu: int) -> PodNic:

@@ -18,7 +18,6 @@ from kvtui.node.network.types import InvalidNetwork, Route
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _DOMAIN = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$")
-_VALUE = re.compile(r"^[\x21-\x2b\x2d-\x7e][\x20-\x2b\x2d-\x7e]{0,199}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Lease:
 def arguments(lease: Lease, options: DHCPOptions | None = None) -> list[str]:
     """The command line. Raises InvalidNetwork for options that cannot be expressed."""
     ip, mask = str(lease.address.ip), str(lease.address.netmask)
-    host = f"{lease.mac},id:*,{ip}"
+    host = f"{'*:*:*:*:*:*' if lease.any_client else lease.mac},id:*,{ip}"
     if _NAME.match(lease.hostname):
         host += f",{lease.hostname}"
     args = [
@@ -70,7 +69,8 @@ def arguments(lease: Lease, options: DHCPOptions | None = None) -> list[str]:
         "--user=root",
     ]
     if not lease.any_client:
-        args.append("--dhcp-ignore=tag:!known")
+        # The server's own address is not on the guest's network.
+        args += ["--dhcp-ignore=tag:!known", f"--shared-network={lease.interface},{ip}"]
     v4 = [server for server in lease.dns if ":" not in server]
     args.append(f"--dhcp-option=option:dns-server{''.join(',' + server for server in v4)}")
     searches = [s for s in lease.searches if _DOMAIN.match(s)]
@@ -108,9 +108,9 @@ def _user_options(options: DHCPOptions | None) -> list[str]:
         return []
     args = []
     if options.tftp_server_name:
-        args.append(f"--dhcp-option=66,{_value(options.tftp_server_name)}")
+        args.append(f"--dhcp-option=66,{_text(options.tftp_server_name)}")
     if options.boot_file_name:
-        args.append(f"--dhcp-option=67,{_value(options.boot_file_name)}")
+        args.append(f"--dhcp-option=67,{_text(options.boot_file_name)}")
     if options.ntp_servers:
         try:
             servers = [str(ipaddress.IPv4Address(s)) for s in options.ntp_servers]
@@ -124,7 +124,14 @@ def _user_options(options: DHCPOptions | None) -> list[str]:
     return args
 
 
-def _value(text: str) -> str:
-    if not _VALUE.match(text):
-        raise InvalidNetwork(f"DHCP option value {text!r} must be 1 to 200 printable characters without comma")
+def _text(text: str) -> str:
+    """A value of an option that dnsmasq knows to be text."""
+    if not 0 < len(text.encode()) <= 255 or not text.isprintable():
+        raise InvalidNetwork(f"DHCP option value {text!r} must be 1 to 255 printable characters")
     return text
+
+
+def _value(text: str) -> str:
+    """A value of any other option, as bytes: as itself it could be taken for an address, a number or a list."""
+    data = _text(text).encode()
+    return data.hex(":") if len(data) > 1 else str(data[0])

@@ -39,6 +39,8 @@ class Networks:
         self.settings = settings
         self.hosts = directory / "hosts"
         """Directory of names for the guests' name servers."""
+        # A name server watches only what is there when it starts.
+        self.hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._watchers: list[Callable[[], None]] = []
         self._state = StateDirectory(directory)
         self._locks: dict[str, asyncio.Lock] = {}
@@ -202,6 +204,9 @@ class Networks:
             config, _container(sandbox, attachment), mac=attachment.mac, timeout=self.settings.cni_timeout
         )
         self._state.save(sandbox)
+        if port := cni.default_vlan_port(config, attachment.result):
+            # Not being in it already is fine.
+            await run("bridge", "vlan", "delete", "dev", port, "vid", "1", check=False)
 
     async def _attach_one(
         self,
@@ -395,6 +400,10 @@ async def _unlink(sandbox: Sandbox, attachment: Attachment) -> None:
             names.node_veth(sandbox.uid, attachment.network),
         )
         await ip_batch([f"link delete {veth}", f"link delete {bridge}"], force=True)
+        if namespace.exists(sandbox.netns):
+            await ip_batch(
+                [f"link delete {names.pod_bridge(attachment.pod_interface)}"], netns=sandbox.netns, force=True
+            )
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
