@@ -365,16 +365,24 @@ class Domains:
     async def _clean_up(self, record: Record, domain: DomainStatus | None) -> None:
         record = await self._records.change(record, stage=Stage.ENDED)
         await self._companions.gone(record)
+        try:
+            # Definition and network know nothing of each other, and the kernel takes its time over links.
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._undefine(record, domain), name="undefine")
+                if record.pod_uid:
+                    tasks.create_task(self._networks.detach(record.pod_uid), name="detach")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        await self._pod_ended(record)
+        await self._records.drop(record.uid)
+        log.info("launcher removed", vmi=f"{record.namespace}/{record.name}", uid=record.uid)
+
+    async def _undefine(self, record: Record, domain: DomainStatus | None) -> None:
         if domain is not None:
             with contextlib.suppress(DomainGone):
                 await self._hypervisor.undefine(DomainId(record.domain), keep_state=record.persistent_state)
         if record.persistent_state and record.domain:
             await persistentstate.release(record.domain)
-        if record.pod_uid:
-            await self._networks.detach(record.pod_uid)
-        await self._pod_ended(record)
-        await self._records.drop(record.uid)
-        log.info("launcher removed", vmi=f"{record.namespace}/{record.name}", uid=record.uid)
 
     # Requests of users
 

@@ -28,6 +28,7 @@ from kvtui.api.times import to_time
 from kvtui.api.wire import ObjectKey, evolve, from_json, to_json, to_wire
 from kvtui.api.worker import JOB_ANNOTATION, PROGRESS_ANNOTATION, Credentials, Job, Outcome, Work, WorkerLine
 from kvtui.client.rest import Client, Patch
+from kvtui.controlloop.backoff import Backoff
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import InvalidObject, KvtuiError, NotFound, Permanent
 from kvtui.node import podstatus
@@ -137,6 +138,7 @@ class Workers:
 
     async def _persist(self, pod: Pod, body: dict[str, Any] | None) -> None:
         """Writes the end until it is written: the process is gone, so nobody else could tell."""
+        backoff = Backoff(0.2, 10.0)
         while body is not None:
             try:
                 await self._patch(pod, body)
@@ -145,7 +147,7 @@ class Workers:
                 log.warning("the end of a worker cannot be reported", pod=str(pod.key), error=str(error))
                 return
             except KvtuiError:
-                await asyncio.sleep(1.0)
+                await backoff.pause()
 
     async def _fresh(self, pod: Pod) -> Pod:
         try:

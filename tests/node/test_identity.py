@@ -18,13 +18,15 @@ from kvtui.api.kubevirt.domain import Disk, DiskTarget, Filesystem, TPMDevice
 from kvtui.domainxml import ConversionError
 from kvtui.errors import InvalidObject
 from kvtui.node import identity, libvirt_flags
+from kvtui.node import limits as shares
 from kvtui.node.hypervisor import DomainId, HypervisorRefused, Owner, Share
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import SOCKET_PATH_MAX, DomainPaths, Layout
-from kvtui.node.limits import TRANSLATION, Limits, share_of
+from kvtui.node.limits import TRANSLATION, share_of
 from kvtui.node.migration.xml import TargetFacts, for_target
 from kvtui.node.network.state import StateDirectory
 from kvtui.node.owner import from_element, to_element
+from kvtui.node.processes import Limits, run
 from tests.domainxml.strategies import texts
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.node.builders import UUID, record, vmi
@@ -166,11 +168,24 @@ async def test_a_host_without_control_groups_is_asked_once() -> None:
     domain = await hypervisor.define(f"<domain><name>a</name><uuid>{UUID}</uuid><devices/></domain>")
     await hypervisor.start(domain)
     pod = launcher_with(requests={"cpu": "1"})
-    limits = Limits(hypervisor, lambda _: pod, lambda: True)
+    limits = shares.Limits(hypervisor, lambda _: pod, lambda: True)
     hypervisor.refusals["limit"] = HypervisorRefused("cgroup CPU controller is not mounted")
     for _ in range(2):
         await limits.sync(record(domain=DomainId(UUID)))
     assert hypervisor.fakes[domain].share == Share()
-    again = Limits(hypervisor, lambda _: pod, lambda: True)
+    again = shares.Limits(hypervisor, lambda _: pod, lambda: True)
     await again.sync(record(domain=DomainId(UUID)))
     assert hypervisor.fakes[domain].share == Share(cpu_shares=1024)
+
+
+@needs_root
+async def test_a_program_that_reads_foreign_images_can_do_nothing_else() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        secret = Path(directory, "image")
+        secret.write_text("readable")
+        secret.chmod(0o600)
+        script = (
+            f"id -u; grep -c : /proc/net/dev; cat {secret}; echo; (echo x > {directory}/new) 2>/dev/null || echo no"
+        )
+        out = (await run("sh", "-c", script, limits=Limits(memory=2**30))).decode().split()
+    assert out == ["65534", "1", "readable", "no"]

@@ -21,6 +21,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanc
 from kvtui.api.times import to_time
 from kvtui.api.wire import ObjectKey, evolve, to_json
 from kvtui.client.rest import Client
+from kvtui.controlloop.backoff import Backoff
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.domainxml import to_text
 from kvtui.errors import Conflict, KvtuiError, NotFound, Transient, Unreachable
@@ -246,6 +247,7 @@ class Source:
 
     async def report(self, key: ObjectKey, state: dict[str, Any]) -> None:
         """Writes fields of the migration state until they are written: nobody else knows them."""
+        backoff = Backoff(0.1, 5.0)
         while True:
             try:
                 await self._client.patch(VirtualMachineInstance, key, {"status": {"migrationState": state}})
@@ -253,7 +255,7 @@ class Source:
             except NotFound:
                 return
             except (Unreachable, Conflict, Transient):
-                await asyncio.sleep(0.5)
+                await backoff.pause()
 
     async def publish(self, name: ObjectKey | None, sample: JobStats, mode: str) -> None:
         if name is None:
