@@ -170,6 +170,8 @@ class ApiServerSettings:
     """Events older than this are removed."""
     max_connections: int = 8192
     """Open connections; each watch has its own. More are closed at once."""
+    max_connections_per_user: int = 6144
+    """Of one user: nobody takes all of them."""
     max_reads: int = 400
     """Reads in flight; more are told to come again."""
     max_writes: int = 200
@@ -178,9 +180,13 @@ class ApiServerSettings:
     """Open watches."""
     max_watches_per_user: int = 1000
     """Open watches of one user."""
+    max_streams: int = 2000
+    """Consoles, screens, forwarded ports and logs at once."""
+    max_streams_per_user: int = 1000
+    """The same of one user."""
     watch_queue: int = 10_000
     """Events that may wait for one slow watcher before its stream is ended."""
     request_timeout: float = 60.0
     """Until an answer must be complete; watches and streams are exempt."""
     audit_log: Path | None = None
-    """One JSON line per request; None for no audit."""
+    """One JSON line per change, refusal or opened stream; None for no audit."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp.web_protocol import RequestHandler
+
+from kvtui.apiserver import status
 
 FIRST_REQUEST = 30.0
 """Seconds until the first request must have its headers complete."""
@@ -26,6 +29,7 @@ class _State:
     since: float
     busy: int = 0
     served: bool = False
+    user: str = ""
 
 
 class _Refuse(asyncio.Protocol):
@@ -38,8 +42,10 @@ class _Refuse(asyncio.Protocol):
 class Connections:
     """Counts connections and ends those that only wait."""
 
-    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: int, *, of_user: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._of_user = limit if of_user is None else of_user
+        self._users: Counter[str] = Counter()
         self._clock = clock
         self._states: dict[RequestHandler, _State] = {}
 
@@ -60,6 +66,28 @@ class Connections:
     def count(self) -> int:
         """Open connections, and some that ended a moment ago."""
         return len(self._states)
+
+    def claim(self, handler: object, user: str) -> None:
+        """Says who uses a connection. Raises Failure 429 when that one has too many already."""
+        state = self._states.get(handler) if isinstance(handler, RequestHandler) else None
+        if state is None or state.user == user:
+            return
+        if self._users[user] >= self._of_user:
+            self.sweep()
+            if self._users[user] >= self._of_user:
+                raise status.too_many_requests("too many connections are open, please try again later")
+        self._release(state)
+        state.user = user
+        self._users[user] += 1
+
+    def _release(self, state: _State) -> None:
+        if state.user:
+            self._users[state.user] -= 1
+            if not self._users[state.user]:
+                del self._users[state.user]
+
+    def _forget(self, handler: RequestHandler) -> None:
+        self._release(self._states.pop(handler))
 
     def begin(self, handler: object) -> None:
         """A request's headers are complete."""
@@ -82,10 +110,10 @@ class Connections:
             if handler.transport is None:
                 # Gone after it was there, or still in its handshake, which has a limit of its own.
                 if state.served or waited > HANDSHAKE:
-                    del self._states[handler]
+                    self._forget(handler)
             elif not state.busy and waited > (IDLE if state.served else FIRST_REQUEST):
                 handler.force_close()
-                del self._states[handler]
+                self._forget(handler)
                 ended += 1
         return ended
 

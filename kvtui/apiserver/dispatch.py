@@ -71,12 +71,9 @@ class Dispatcher:
         self._reads = 0
         self._writes = 0
         self._watches: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
         self._turns = Turns()
         self._identities: WeakKeyDictionary[SSLObject, UserInfo | None] = WeakKeyDictionary()
-
-    @property
-    def watches(self) -> int:
-        return sum(self._watches.values())
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Never raises: every failure becomes a Status."""
@@ -91,17 +88,18 @@ class Dispatcher:
         started = time.monotonic()
         audit_id = request.headers.get("Audit-Id", "")[:64] or f"{self._audit_prefix}-{next(self._numbers)}"
         target: Target | None = None
-        user = ANONYMOUS
+        user = actor = ANONYMOUS
         warnings: list[str] = []
         try:
             self._check_origin(request)
-            user = self._authenticate(request)
+            user = actor = self._authenticate(request)
+            self._connections.claim(request.protocol, actor.username)
             raw_path, _, raw_query = request.raw_path.partition("?")
             query = parse_query(raw_query)
             target = router.route(request.method, raw_path, query)
             user = impersonation.impersonate(request.headers, user, self._authorizer)
             call = Call(request, target, query, user, warnings)
-            response = await self._limited(call)
+            response = await self._limited(call, audit_id, actor)
         except status.Failure as failure:
             response = failure_response(failure, warnings)
         except (asyncio.CancelledError, ConnectionError, web.HTTPRedirection):
@@ -120,7 +118,7 @@ class Dispatcher:
             self._metrics.observe(
                 target.verb, target.group, target.resource, target.subresource, response.status, seconds
             )
-            self._audit.record(audit_id, request, target, user, response.status, seconds)
+            self._audit.record(audit_id, request, target, actor, user, response.status, seconds)
         return response
 
     def _check_origin(self, request: web.Request) -> None:
@@ -161,13 +159,19 @@ class Dispatcher:
             self._identities[tls] = from_certificate(tls.getpeercert())
         return self._identities[tls]
 
-    async def _limited(self, call: Call) -> web.StreamResponse:
+    async def _limited(self, call: Call, audit_id: str, actor: UserInfo) -> web.StreamResponse:
         target = call.target
         self._authorize(call)
         if target.verb in _LONG:
-            return await self._watching(call)
+            return await self._counted(
+                call, self._watches, self._settings.max_watches, self._settings.max_watches_per_user
+            )
         if target.subresource in _LONG_SUBRESOURCES or target.group in self._extensions or target.path == _BACKUP:
-            return await self._handler(call)
+            # It may go on for hours: that it has begun is worth a line of its own.
+            self._audit.record(audit_id, call.request, target, actor, call.user, 0, 0.0, "RequestReceived")
+            return await self._counted(
+                call, self._streams, self._settings.max_streams, self._settings.max_streams_per_user
+            )
         reading = target.verb in _READ_VERBS
         if (self._reads >= self._settings.max_reads) if reading else (self._writes >= self._settings.max_writes):
             raise status.too_many_requests()
@@ -186,17 +190,18 @@ class Dispatcher:
             else:
                 self._writes -= 1
 
-    async def _watching(self, call: Call) -> web.StreamResponse:
+    async def _counted(self, call: Call, open_: Counter[str], limit: int, of_user: int) -> web.StreamResponse:
         name = call.user.username
-        if self._watches[name] >= self._settings.max_watches_per_user or self.watches >= self._settings.max_watches:
-            raise status.too_many_requests("too many watches are open, please try again later")
-        self._watches[name] += 1
+        if open_[name] >= of_user or open_.total() >= limit:
+            what = "watches" if open_ is self._watches else "streams"
+            raise status.too_many_requests(f"too many {what} are open, please try again later")
+        open_[name] += 1
         try:
             return await self._handler(call)
         finally:
-            self._watches[name] -= 1
-            if not self._watches[name]:
-                del self._watches[name]
+            open_[name] -= 1
+            if not open_[name]:
+                del open_[name]
 
     def _authorize(self, call: Call) -> None:
         """Raises Failure 401, 403."""

@@ -19,6 +19,8 @@ from kvtui.apiserver.options import WriteOptions, dry_run, field_validation, is_
 from kvtui.apiserver.router import Target
 
 CHUNK = 64 * 1024
+BODY = 30.0
+"""Seconds until the body of a request must be there."""
 _COMPRESS_FROM = 128 * 1024
 _MAX_QUERY = 100
 BASE_HEADERS = {
@@ -51,7 +53,7 @@ class Call:
         return self.request.headers.get("Content-Type", "")
 
     async def body(self) -> bytes:
-        """Raises Failure 413, 415."""
+        """Raises Failure 413, 415, 504."""
         encoding = self.request.headers.get("Content-Encoding", "")
         if encoding and encoding != "identity":
             raise status.unsupported_media_type()
@@ -60,11 +62,15 @@ class Call:
             raise status.too_large()
         parts: list[bytes] = []
         size = 0
-        async for chunk in self.request.content.iter_any():
-            size += len(chunk)
-            if size > status.MAX_BODY:
-                raise status.too_large()
-            parts.append(chunk)
+        try:
+            async with asyncio.timeout(BODY):
+                async for chunk in self.request.content.iter_any():
+                    size += len(chunk)
+                    if size > status.MAX_BODY:
+                        raise status.too_large()
+                    parts.append(chunk)
+        except TimeoutError as error:
+            raise status.deadline() from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write_options(self, *, apply: bool = False) -> WriteOptions:

@@ -40,6 +40,7 @@ from kvtui.apiserver.namespaces import NamespaceLifecycle
 from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.pki import Pki, ensure_pki
 from kvtui.apiserver.plugins.escalation import Escalation
+from kvtui.apiserver.plugins.event_rate import EventRate
 from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.policies import Policies
@@ -135,7 +136,7 @@ class ApiServer:
         metrics = Metrics()
         agents = Agents(pki)
         audit = Audit(settings.audit_log)
-        connections = Connections(settings.max_connections)
+        connections = Connections(settings.max_connections, of_user=settings.max_connections_per_user)
         application = Application(
             objects,
             hub,
@@ -145,7 +146,7 @@ class ApiServer:
             agents,
             extensions=self._extensions,
             checks={"ping": lambda: True, "store": lambda: not store.broken.done(), "bootstrap": self.ready.is_set},
-            gauges=lambda: _gauges(store, hub),
+            gauges=lambda: {**_gauges(store, hub), "kvtui_audit_lines_lost": float(audit.dropped)},
         )
         dispatcher = Dispatcher(
             settings,
@@ -168,6 +169,7 @@ class ApiServer:
                     for listener in listeners:
                         tasks.create_task(listener.run(), name="listener")
                     tasks.create_task(certificate.run(), name="serving certificate")
+                    tasks.create_task(audit.run(), name="audit")
                     tasks.create_task(
                         self._run_tasks(objects, hub, metrics, application, connections), name="housekeeping"
                     )
@@ -244,6 +246,7 @@ class ApiServer:
 def _plugins(store: Store, resources: Resources, authorizer: Authorizer) -> tuple[Admission, ...]:
     """In the order in which they see a write; quota comes last, when everything else is decided."""
     return (
+        EventRate(),
         NodeRestriction(store, authorizer.nodes.graph),
         WorkerPods(),
         Priority(store),

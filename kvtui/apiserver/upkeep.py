@@ -71,7 +71,6 @@ class Upkeep:
         assert info is not None
         bucket = self._objects.bucket(info)
         while True:
-            await asyncio.sleep(_EVENTS_EVERY)
             limit = self._objects.clock() - timedelta(seconds=self._settings.event_ttl)
             for number, record in enumerate(bucket.snapshot()):
                 if not number % _EVENTS_SLICE:
@@ -90,6 +89,7 @@ class Upkeep:
                     )
                 except status.Failure as failure:
                     log.info("event not removed", name=record.name, error=failure.message)
+            await asyncio.sleep(_EVENTS_EVERY)
 
     async def _measure_blocks(self) -> None:
         turn = blocks.of_running_loop()

@@ -21,6 +21,7 @@ def apiserver_settings(engine: EngineDirectory, record: EngineRecord) -> ApiServ
         port=record.port,
         more_hosts=(record.host_address,) if reachable else (),
         names=(record.host_address,),
+        audit_log=engine.log("audit"),
     )
 
 
