@@ -113,7 +113,7 @@ def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) ->
             for place in (root, work / "initrd"):
                 _restore_modules(place, kernel)
             initrd = gzip.compress(archive(work / "initrd"), 6, mtime=0)
-            loaders = _signed_loaders(work, archives)
+            loaders = _signed_loaders(work, kernel, archives)
         pack(work, kernel, root, initrd, loaders).replace(image)
     for old in cache.glob(f"{recipe.name}-*.qcow2"):
         if old != image:
@@ -197,7 +197,7 @@ def _restore_modules(place: Path, kernel: Kernel) -> None:
     settle(place)
 
 
-def _signed_loaders(work: Path, archives: Path) -> Callable[[str], dict[str, Path]]:
+def _signed_loaders(work: Path, kernel: Kernel, archives: Path) -> Callable[[str], dict[str, Path]]:
     """Debian's shim, which firmware trusts, and its GRUB, which shim trusts and which reads its commands."""
     place = work / "loaders"
     place.mkdir()
@@ -207,8 +207,13 @@ def _signed_loaders(work: Path, archives: Path) -> Callable[[str], dict[str, Pat
 
     def files(commands: str) -> dict[str, Path]:
         config = place / "grub.cfg"
-        config.write_text(f"set root=hd0,msdos2\n{commands}", encoding="ascii")
+        # The kernel's signature is over its very bytes, and a place on the disk is whole sectors.
+        linux, initrd, *rest = commands.splitlines()
+        linux = f"linux (hd0,msdos1)/vmlinuz {linux.split(maxsplit=2)[2]}"
+        initrd = f"initrd (hd0,msdos2){initrd.split()[1]}"
+        config.write_text("\n".join((linux, initrd, *rest, "")), encoding="ascii")
         return {
+            "vmlinuz": shutil.copyfile(kernel.image, place / "vmlinuz"),
             "EFI/BOOT/BOOTX64.EFI": place / "usr/lib/shim/shimx64.efi.signed",
             "EFI/BOOT/grubx64.efi": place / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
             "EFI/debian/grub.cfg": config,
