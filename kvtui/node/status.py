@@ -267,12 +267,13 @@ def _paused(
 
 
 def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMachineInstanceNetworkInterface]:
-    """Interfaces of the spec in its order, then those that only the guest has; merged by MAC."""
+    """Interfaces of the spec, the primary one first, then those that only the guest has; merged by MAC."""
     known = {i.name: i for i in (vmi.status.interfaces if vmi.status else [])}
     by_mac = {nic.mac.lower(): _reachable(nic) for nic in seen.guest_nics}
     by_name = {nic.name: nic for nic in seen.nics}
     result = []
-    for spec in vmi.spec.domain.devices.interfaces if vmi.spec else []:
+    first = {n.name for n in vmi.spec.networks if n.pod is not None or (n.multus is not None and n.multus.default)}
+    for spec in sorted(vmi.spec.domain.devices.interfaces, key=lambda i: i.name not in first):
         old, nic = known.get(spec.name), by_name.get(spec.name)
         sources = [s for s in (old.info_source or "").split(", ") if s == "multus-status"] if old else []
         if nic is None:
@@ -281,12 +282,7 @@ def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMa
             continue
         guest = by_mac.pop(nic.mac.lower(), None)
         sources = ["domain", *(["guest-agent"] if guest else []), *sources]
-        ips = tuple(guest.ips) if guest and guest.ips else seen.pod_ips.get(spec.name, ())
-        # The pod's addresses are those under which others reach a masqueraded guest.
-        if spec.masquerade is not None and seen.pod_ips.get(spec.name):
-            ips = seen.pod_ips[spec.name]
-        if guest is not None:
-            ips = tuple(sorted(ips, key=lambda ip: ":" in ip))  # IPv4 first
+        ips = _addresses(seen.pod_ips.get(spec.name, ()), guest)
         result.append(
             VirtualMachineInstanceNetworkInterface(
                 name=spec.name,
@@ -312,6 +308,18 @@ def interfaces(vmi: VirtualMachineInstance, seen: Observation) -> list[VirtualMa
         for guest in others[:GUEST_ONLY]
     )
     return result
+
+
+def _addresses(given: Sequence[str], guest: GuestNic | None) -> tuple[str, ...]:
+    """IPv4 first. Others reach the guest by what its Pod was given, if the guest uses that family at all."""
+    if guest is None:
+        return tuple(given)
+    found: list[str] = []
+    for six in (False, True):
+        used = [ip for ip in guest.ips if (":" in ip) == six]
+        known = [ip for ip in given if (":" in ip) == six]
+        found += known if used and known else used
+    return tuple(found)
 
 
 def _reachable(nic: GuestNic) -> GuestNic:

@@ -99,6 +99,39 @@ def test_interfaces_are_merged_by_their_mac_and_guest_only_ones_come_last() -> N
     assert (third.name, third.interface_name, third.info_source) == (None, "docker0", "guest-agent")
 
 
+@pytest.mark.parametrize(
+    ("given", "used", "shown"),
+    [
+        (("10.244.0.2", "fd01::2"), ("fd10:0:2::2", "10.0.2.2"), ["10.244.0.2", "fd01::2"]),
+        (("10.244.0.2", "fd01::2"), ("10.0.2.2", "fe80::1"), ["10.244.0.2"]),
+        (("fd01::2",), ("10.0.2.2", "fd10:0:2::2"), ["10.0.2.2", "fd01::2"]),
+        (("10.244.0.2",), (), []),
+    ],
+)
+def test_a_family_that_the_guest_does_not_use_has_no_address(
+    given: tuple[str, ...], used: tuple[str, ...], shown: list[str]
+) -> None:
+    found = after(
+        vmi(status=running_status()),
+        nics=(DomainNic("default", "02:00:00:00:00:01"),),
+        pod_ips={"default": given},
+        guest_nics=(GuestNic("eth0", "02:00:00:00:00:01", used),),
+    ).status
+    assert found is not None
+    assert found.interfaces[0].ip_addresses == shown
+
+
+def test_the_primary_interface_comes_first() -> None:
+    interfaces = [
+        Interface(name="second", bridge=InterfaceBridge()),
+        Interface(name="default", masquerade=InterfaceMasquerade()),
+    ]
+    nics = (DomainNic("second", "02:00:00:00:00:02"), DomainNic("default", "02:00:00:00:00:01"))
+    found = after(vmi(status=running_status(), devices={"interfaces": interfaces}), nics=nics).status
+    assert found is not None
+    assert [i.name for i in found.interfaces] == ["default", "second"]
+
+
 def test_an_interface_without_guest_agent_comes_from_the_domain() -> None:
     found = after(vmi(status=running_status()), nics=(DomainNic("default", "02:00:00:00:00:01"),)).status
     assert found is not None
