@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.controllers.context import Clock, ControllerContext, MakeController, Runnable
+from kvtui.controllers.datavolume.cdi import CDIController
 from kvtui.controllers.datavolume.datasource import DataSourceController
 from kvtui.controllers.election import Election
 from kvtui.controllers.kubevirt import KubeVirtController
@@ -50,6 +51,7 @@ STANDINS: tuple[MakeController, ...] = (
     DisruptionController,
     EndpointsController,
     DataSourceController,
+    CDIController,
 )
 """Only where no real cluster does this."""
 

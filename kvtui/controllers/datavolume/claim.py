@@ -12,25 +12,18 @@ from dataclasses import dataclass
 from kvtui.api import quantity
 from kvtui.api.cdi.config import CDIConfig
 from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.core.parts import PersistentVolumeClaimSpec, VolumeResourceRequirements
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.meta import ObjectMeta
 from kvtui.api.registry import owner_reference
 from kvtui.api.wire import evolve
 from kvtui.controllers.datavolume import names
+from kvtui.controllers.datavolume.profiles import Sets, sets_of
 from kvtui.errors import Permanent
 
 MIB = 2**20
 DEFAULT_OVERHEAD = 0.06
-
-PROFILES: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "kvtui.io/local": ((("ReadWriteOnce",), "Filesystem"),),
-    "kvtui.io/shared": ((("ReadWriteMany",), "Filesystem"), (("ReadWriteOnce",), "Filesystem")),
-    "kubevirt.io.hostpath-provisioner": ((("ReadWriteOnce",), "Filesystem"),),
-    "rancher.io/local-path": ((("ReadWriteOnce",), "Filesystem"),),
-    "nfs.csi.k8s.io": ((("ReadWriteMany",), "Filesystem"),),
-}
-"""Access modes and volume mode by provisioner, the first set is the default."""
 
 
 class ClaimNotValid(Permanent):
@@ -45,6 +38,12 @@ class Classes:
 
     classes: tuple[StorageClass, ...]
     config: CDIConfig | None = None
+    profiles: tuple[StorageProfile, ...] = ()
+
+    def sets(self, storage_class: StorageClass) -> Sets:
+        """Modes that go together, the first being the default."""
+        name = storage_class.metadata.name
+        return sets_of(next((p for p in self.profiles if p.metadata.name == name), None), storage_class)
 
     def named(self, name: str) -> StorageClass | None:
         return next((c for c in self.classes if c.metadata.name == name), None)
@@ -126,7 +125,7 @@ def _from_storage(dv: DataVolume, classes: Classes, source_size: int | None) -> 
         volume_mode = "Filesystem"
     if not modes and chosen is None:
         raise ClaimNotValid("PVC spec is missing accessMode and no storageClass to choose profile")
-    sets = PROFILES.get(chosen.provisioner, ()) if chosen is not None else ()
+    sets = classes.sets(chosen) if chosen is not None else ()
     modes, volume_mode = _modes(modes, volume_mode, sets, chosen.metadata.name if chosen else "")
     size = _size(storage.resources, source_size)
     class_name = chosen.metadata.name if chosen is not None else ""

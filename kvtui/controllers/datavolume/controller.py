@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from kvtui.api.cdi.config import CDIConfig
 from kvtui.api.cdi.datavolume import DataVolume, DataVolumeSource
+from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.cdi.sources import DataSource
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
@@ -60,11 +61,21 @@ class DataVolumeController:
         self.classes = informers.of(StorageClass)
         self.volumes = informers.of(PersistentVolume)
         self.config = informers.of(CDIConfig, optional=True)
+        self.profiles = informers.of(StorageProfile, optional=True)
         self.recorder = context.recorders.of(COMPONENT)
         self.controller: Controller[ObjectKey] = Controller(
             "datavolume",
             self.reconcile,
-            informers=[self.dvs, self.claims, self.pods, self.classes, self.volumes, self.config, self.sources],
+            informers=[
+                self.dvs,
+                self.claims,
+                self.pods,
+                self.classes,
+                self.volumes,
+                self.config,
+                self.sources,
+                self.profiles,
+            ],
             settings=context.settings.loop,
         )
         queue = self.controller.queue
@@ -72,6 +83,7 @@ class DataVolumeController:
         self.claims.subscribe(lambda old, new: self._claim_changed(new or old))
         self.pods.subscribe(lambda old, new: self._pod_changed(new or old))
         self.classes.subscribe(lambda old, new: self._waiting())
+        self.profiles.subscribe(lambda old, new: self._waiting())
         self.sources.subscribe(lambda old, new: self._source_changed(new or old))
 
     async def run(self) -> None:
@@ -366,7 +378,7 @@ class DataVolumeController:
         return None, next(iter(nodes_of(volume)), "")
 
     def _classes(self) -> claims.Classes:
-        return claims.Classes(tuple(self.classes.all()), self.config.get(("", "config")))
+        return claims.Classes(tuple(self.classes.all()), self.config.get(("", "config")), tuple(self.profiles.all()))
 
     def _adopts(self, dv: DataVolume, claim: PersistentVolumeClaim) -> bool:
         return status.already_filled(dv, claim) or (

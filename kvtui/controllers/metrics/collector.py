@@ -12,6 +12,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.times import from_time
 from kvtui.controllers import indices
 from kvtui.controllers.context import ControllerContext
+from kvtui.controllers.kubevirt import UPSTREAM_VERSION
 from kvtui.controllers.metrics.machines import overhead_family, vm_families, vmi_families
 from kvtui.controllers.metrics.migrations import migration_families
 from kvtui.controllers.metrics.registry import Family, gauge
@@ -65,6 +66,11 @@ class MetricsController:
         ready = float(all(i.synced for i in self.context.informers.all))
         yield gauge("kubevirt_virt_controller_ready_status", "Whether the controllers are ready.", [({}, ready)])
         yield gauge("kubevirt_virt_controller_leading_status", "Whether these controllers lead.", [({}, 1.0)])
+        # The same process does what virt-operator does.
+        yield gauge("kubevirt_virt_operator_ready_status", "Whether the operator is ready.", [({}, ready)])
+        yield gauge("kubevirt_virt_operator_leading_status", "Whether this operator leads.", [({}, 1.0)])
+        version = {"goversion": "", "kubeversion": UPSTREAM_VERSION}
+        yield gauge("kubevirt_info", "Version information.", [(version, 1.0)])
 
     def _vmi_changed(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
         if old is None or new is None or old.status.phase == new.status.phase or not new.status.phase:

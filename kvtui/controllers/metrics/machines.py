@@ -22,6 +22,21 @@ from kvtui.controllers.metrics.registry import Family, gauge
 from kvtui.errors import InvalidQuantity
 
 NONE = "<none>"
+COUNTED = (
+    "node",
+    "phase",
+    "os",
+    "workload",
+    "flavor",
+    "instance_type",
+    "preference",
+    "guest_os_kernel_release",
+    "guest_os_machine",
+    "guest_os_arch",
+    "guest_os_name",
+    "guest_os_version_id",
+)
+"""Labels by which VMIs are counted; what upstream computes with recording rules is told outright."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "starting": ("Starting", "Provisioning", "WaitingForVolumeBinding", "WaitingForReceiver"),
     "running": ("Running",),
@@ -80,6 +95,10 @@ def vmi_families(
         "Information about VirtualMachineInstances.",
         ((_vmi_info(v, eviction, launchers.get(v.metadata.uid, NONE)), 1) for v in known),
     )
+    phases = Counter(tuple((k, t) for k, t in _vmi_info(v, eviction, "").items() if k in COUNTED) for v in known)
+    for name in ("node:kubevirt_vmi_phase:sum", "kubevirt_vmi_phase_count"):
+        text = "Sum of VMIs per phase and node."
+        yield gauge(name, text, ((dict(labels), count) for labels, count in sorted(phases.items())))
     yield gauge(
         "kubevirt_vmi_non_evictable",
         "Indication for a VirtualMachineInstance that its eviction strategy is live migrate but is not migratable.",
@@ -216,11 +235,9 @@ def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVo
         (sample for v in known for sample in _disks(v, claims)),
     )
     counts = Counter(v.metadata.namespace for v in known)
-    yield gauge(
-        "kubevirt_number_of_vms",
-        "The number of VMs in the cluster by namespace.",
-        (({"namespace": n}, c) for n, c in sorted(counts.items())),
-    )
+    for name in ("namespace:kubevirt_vm:sum", "kubevirt_number_of_vms"):
+        text = "The number of VMs in the cluster by namespace."
+        yield gauge(name, text, (({"namespace": n}, c) for n, c in sorted(counts.items())))
 
 
 def _label(key: str) -> str:

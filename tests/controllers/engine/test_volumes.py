@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from kvtui.api.cdi.config import CDI, CDIConfig, FilesystemOverhead
 from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.cdi.sources import DataSource
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
@@ -130,3 +132,38 @@ async def test_a_data_volume_is_cloned_from_what_a_data_source_names(tmp_path: P
         volume = await plane.client.get(DataVolume, (NAMESPACE, "copy"))
         assert volume.spec.source is None
         assert volume.metadata.labels == ready.metadata.labels
+
+
+async def test_the_cdi_object_configures_and_profiles_choose_modes(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        profile = ("", "kvtui-local")
+        found = await plane.until(StorageProfile, profile, lambda p: p is not None and p.status is not None)
+        assert found is not None
+        assert found.status is not None
+        assert found.status.claim_property_sets[0].access_modes == ["ReadWriteOnce"]
+        wish = {"claimPropertySets": [{"accessModes": ["ReadWriteMany"], "volumeMode": "Block"}]}
+        await plane.client.patch(StorageProfile, profile, {"spec": wish})
+        cdi = await plane.until(CDI, ("", "cdi"), lambda c: c is not None and c.status.phase == "Deployed")
+        assert cdi is not None
+        overhead = {"filesystemOverhead": {"global": "0.5"}}
+        await plane.client.patch(CDI, cdi.key, {"spec": {"config": overhead}})
+        await plane.until(
+            CDIConfig,
+            ("", "config"),
+            lambda c: (
+                c is not None
+                and c.status.filesystem_overhead
+                == FilesystemOverhead(global_="0.5", storage_class={"kvtui-local": "0.5", "local-path": "0.5"})
+            ),
+        )
+        body = {
+            "metadata": {"name": "raw", "namespace": NAMESPACE},
+            "spec": {
+                "source": {"blank": {}},
+                "storage": {"resources": SIZE["resources"], "storageClassName": "kvtui-local"},
+            },
+        }
+        await plane.client.create(from_wire(body, DataVolume))
+        claim = await plane.until(PersistentVolumeClaim, (NAMESPACE, "raw"), lambda c: c is not None)
+        assert claim is not None
+        assert (claim.spec.access_modes, claim.spec.volume_mode) == (["ReadWriteMany"], "Block")

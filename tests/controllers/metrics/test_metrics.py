@@ -61,6 +61,7 @@ def test_vm_info() -> None:
     assert labels["status_group"] == "running"
     assert found["kubevirt_vm_running_status_last_transition_timestamp_seconds"][0][1] > 0
     assert found["kubevirt_vm_error_status_last_transition_timestamp_seconds"][0][1] == 0
+    assert found["namespace:kubevirt_vm:sum"] == [({"namespace": "default"}, 1)]
     memory = [v for labels, v in found["kubevirt_vm_resource_requests"] if labels["resource"] == "memory"]
     assert memory == [2**30]
 
@@ -72,6 +73,9 @@ def test_vmi_info() -> None:
     assert (labels["phase"], labels["node"], labels["evictable"]) == ("running", "node-1", "false")
     assert labels["vmi_pod"] == "virt-launcher-web-abcde"
     assert found["kubevirt_vmi_non_evictable"][0][1] == 1
+    for name in ("node:kubevirt_vmi_phase:sum", "kubevirt_vmi_phase_count"):
+        ((labels, count),) = found[name]
+        assert (labels["node"], labels["phase"], count) == ("node-1", "running", 1)
 
 
 def test_migrations_are_counted_by_phase() -> None:
