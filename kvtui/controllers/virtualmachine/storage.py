@@ -48,7 +48,8 @@ def apply_volumes(view: View, wanted: VirtualMachineInstanceSpec, vmi: VirtualMa
         return Outcome(vmi, NOT_LIVE)
     if any(not _pluggable_disk(_disk(wanted, v.name), v) for v in added):
         return Outcome(vmi, NOT_LIVE)
-    return Outcome(_with_volumes(wanted, vmi, added, {v.name for v in removed}, media, new))
+    # Another medium goes in once the one before is out: an instance's volume never changes under its name.
+    return Outcome(_with_volumes(wanted, vmi, added, media | {v.name for v in removed}))
 
 
 def _is_claim(new: Volume, old: Volume) -> bool:
@@ -89,11 +90,8 @@ def _with_volumes(
     vmi: VirtualMachineInstance,
     added: list[Volume],
     removed: set[str],
-    media: set[str],
-    new: dict[str, Volume],
 ) -> VirtualMachineInstance:
-    volumes = [new[v.name] if v.name in media else v for v in vmi.spec.volumes if v.name not in removed]
-    volumes += added
+    volumes = [*(v for v in vmi.spec.volumes if v.name not in removed), *added]
     template_disks = {d.name for d in wanted.domain.devices.disks}
     # An ejected medium leaves its drive, any other removed volume takes its disk along.
     disks = [d for d in vmi.spec.domain.devices.disks if d.name not in removed or d.name in template_disks]

@@ -242,6 +242,28 @@ def test_other_new_volumes_need_a_restart(volume: dict[str, Any], disk: dict[str
     assert outcome.restart == NOT_LIVE
 
 
+def test_a_disc_is_taken_out_before_another_one_goes_in() -> None:
+    def with_disc(claim: str) -> VirtualMachineInstanceSpec:
+        disc = {"name": "drive", "persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        disks = [ROOT_DISK, {"name": "drive", "cdrom": {"bus": "sata"}}]
+        return from_wire(
+            spec({"domain": {"devices": {"disks": disks}}, "volumes": [ROOT_VOLUME, disc]}), VirtualMachineInstanceSpec
+        )
+
+    first, second = with_disc("one"), with_disc("two")
+    plain = vmi()
+    present = evolve(plain, spec=evolve(plain.spec, volumes=first.volumes, domain=first.domain))
+    out = liveupdate.evaluate(View(vm=vm(), now=NOW, vmi=present), first, second)
+    assert out.restart is None
+    assert [v.name for v in out.vmi.spec.volumes] == ["root"]
+    assert [d.name for d in out.vmi.spec.domain.devices.disks] == ["root", "drive"]
+    again = liveupdate.evaluate(View(vm=vm(), now=NOW, vmi=out.vmi), first, second)
+    assert [v.persistent_volume_claim and v.persistent_volume_claim.claim_name for v in again.vmi.spec.volumes] == [
+        None,
+        "two",
+    ]
+
+
 def claim_volume(claim: str) -> dict[str, Any]:
     return {"name": "root", "persistentVolumeClaim": {"claimName": claim}}
 
