@@ -18,7 +18,7 @@ from kvtui.commands.progress import waiting
 from kvtui.commands.until import until
 from kvtui.commands.verb import Verb, example
 from kvtui.commands.vm_manifest import data_volume
-from kvtui.errors import AlreadyExists, NotFound, Permanent, Usage
+from kvtui.errors import AlreadyExists, NotFound, Permanent, Unreachable, Usage
 
 if TYPE_CHECKING:
     from kvtui.api.cdi.datavolume import DataVolume
@@ -113,7 +113,12 @@ async def _upload(name: str, options: dict[str, Any], *, claim: bool) -> None:
             tls=tls_context(insecure=options["insecure"], authority=authority),
         )
         async with waiting("uploading") as progress:
-            await send(upload, progress)
+            try:
+                await send(upload, progress)
+            except (Permanent, Unreachable):
+                # The answer to a body that arrived whole may be lost with the server that would have passed it on.
+                if not await _is_processed(client, namespace, name):
+                    raise
         click.echo(
             "Uploading data completed successfully, waiting for processing to complete, you can hit ctrl-c "
             "without interrupting the progress"
@@ -253,6 +258,13 @@ async def _processed(client: Client, namespace: str, name: str) -> None:
         return found.metadata.annotations.get(POD_PHASE) == "Succeeded"
 
     await until(client, PersistentVolumeClaim, (namespace, name), done, PROCESSING, f"{name} to be processed")
+
+
+async def _is_processed(client: Client, namespace: str, name: str) -> bool:
+    from kvtui.api.core.storage import PersistentVolumeClaim
+
+    found = await client.find(PersistentVolumeClaim, (namespace, name))
+    return found is not None and found.metadata.annotations.get(POD_PHASE) == "Succeeded"
 
 
 async def _token(client: Client, namespace: str, name: str) -> str:

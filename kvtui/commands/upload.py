@@ -25,6 +25,8 @@ SYNC, ASYNC = "/v1beta1/upload", "/v1beta1/upload-async"
 TOKENS = 3
 """How often a token that was refused is replaced."""
 CONNECT = 30.0
+BAR_STEP = 4
+"""Percent for each character of the bar."""
 
 Token = Callable[[], Awaitable[str]]
 
@@ -120,4 +122,5 @@ async def _chunks(file: BinaryIO, size: int, progress: Progress) -> AsyncIterato
         sent += len(chunk)
         rate = sent / max(time.monotonic() - began, 0.001)
         share = 100 * sent // size if size else 100
-        progress.say(f"{sent / 2**20:.0f} of {size / 2**20:.0f} MiB, {share} %, {rate / 2**20:.1f} MiB/s")
+        bar = f"{'=' * (share // BAR_STEP):{100 // BAR_STEP}}"
+        progress.say(f"[{bar}] {share} % of {size / 2**20:.0f} MiB, {rate / 2**20:.1f} MiB/s")

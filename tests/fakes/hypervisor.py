@@ -428,7 +428,10 @@ class FakeHypervisor:
 
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
         self._check("memory_stats")
-        return {"actual": int(self._active(domain).xml.findtext("memory", "0"))}
+        memory = self._active(domain).xml.find("memory")
+        if memory is None:
+            return {}
+        return {"actual": int(memory.text or 0) // (1024 if memory.get("unit") == "b" else 1)}
 
     # Inside
 
