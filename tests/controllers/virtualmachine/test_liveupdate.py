@@ -8,7 +8,7 @@ import pytest
 
 from kvtui.api.kubevirt.config import KubeVirtConfiguration
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec
-from kvtui.api.wire import from_wire, to_wire
+from kvtui.api.wire import evolve, from_wire, to_wire
 from kvtui.controllers.clusterconfig import Configuration
 from kvtui.controllers.virtualmachine import liveupdate
 from kvtui.controllers.virtualmachine.outcome import NOT_LIVE, Outcome
