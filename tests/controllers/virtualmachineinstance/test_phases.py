@@ -9,6 +9,7 @@ import pytest
 
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.wire import to_wire
 from kvtui.controllers.launcher.networks import pod_interface_name
 from kvtui.controllers.virtualmachineinstance.hotplug import wake_in, with_changes
 from kvtui.controllers.virtualmachineinstance.plan import Situation, dynamic_labels, unpaused_gate
@@ -85,12 +86,21 @@ def test_dedicated_cpus_need_a_guaranteed_pod() -> None:
     assert [c.reason for c in stuck.status.conditions if c.type == "Synchronized"] == ["FailedGuaranteeResources"]
 
 
-@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
-def test_an_image_that_cannot_be_had_is_said(reason: str) -> None:
-    waiting = {"name": "compute", "state": {"waiting": {"reason": reason, "message": "no such image"}}}
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("ErrImagePull", "ErrImagePull"),
+        ("ImagePullBackOff", "ImagePullBackOff"),
+        ("ContainerCreating", "FailedCreatePodSandBox"),
+    ],
+)
+def test_an_image_or_a_network_that_cannot_be_had_is_said(reason: str, said: str) -> None:
+    waiting = {"name": "compute", "state": {"waiting": {"reason": reason, "message": "there is none"}}}
     stuck = after("Scheduling", launcher(phase="Pending", status={"containerStatuses": [waiting]}))
     found = next(c for c in stuck.status.conditions if c.type == "Synchronized")
-    assert (found.status, found.reason, found.message) == ("False", reason, "no such image")
+    assert (found.status, found.reason, found.message) == ("False", said, "there is none")
+    goes_on = after("Scheduling", launcher(phase="Pending"), over={"status": {"conditions": [to_wire(found)]}})
+    assert not [c for c in goes_on.status.conditions if c.type == "Synchronized"]
 
 
 @pytest.mark.parametrize(
