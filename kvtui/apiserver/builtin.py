@@ -12,6 +12,7 @@ from kvtui.apiserver.kinds import (
     bookkeeping,
     config,
     crds,
+    limits,
     namespaces,
     nodes,
     pods,
@@ -97,7 +98,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         create_on_update=True,
     ),
     _info("v1", "events", "Event", short_names=("ev",), strategy=bookkeeping.Events()),
-    _info("v1", "limitranges", "LimitRange", short_names=("limits",)),
+    _info("v1", "limitranges", "LimitRange", short_names=("limits",), strategy=limits.LimitRanges()),
     _info(
         "v1",
         "namespaces",

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.apiserver.api import CONFIG_MAPS, Api, Object, config_map
+from tests.apiserver.api import CONFIG_MAPS, Answer, Api, Object, config_map
 from tests.apiserver.test_deletion import until
 from tests.fakes.cluster import RunningServer, running_server
 
@@ -297,3 +297,33 @@ async def test_a_review_has_no_table(api: Api) -> None:
     table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     assert (await api.request("POST", path, body, headers=table)).code == 406
     assert (await api.post(path, body)).body["status"]["allowed"] is True
+
+
+async def test_limit_ranges_bound_requests_and_limits_of_containers_and_pods(api: Api) -> None:
+    limits = [
+        {"type": "Container", "min": {"cpu": "50m"}, "max": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}},
+        {"type": "Pod", "max": {"cpu": "800m"}},
+    ]
+    made = await api.post(
+        "/api/v1/namespaces/default/limitranges", {"metadata": {"name": "l"}, "spec": {"limits": limits}}
+    )
+    assert made.body["spec"]["limits"][0]["default"] == {"cpu": "500m"}
+    pods = "/api/v1/namespaces/default/pods"
+
+    async def run(name: str, *resources: Object) -> Answer:
+        containers = [{"name": f"c{i}", "image": "x", "resources": r} for i, r in enumerate(resources)]
+        return await api.post(pods, {"metadata": {"name": name}, "spec": {"containers": containers}})
+
+    filled = await run("a", {})
+    assert filled.body["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}
+    own = await run("b", {"limits": {"cpu": "300m"}})
+    assert own.body["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "300m"}
+    assert (
+        "minimum cpu usage per Container is 50m, but request is 10m"
+        in (await run("c", {"requests": {"cpu": "10m"}})).message
+    )
+    assert (
+        "maximum cpu usage per Container is 500m, but request is 600m"
+        in (await run("d", {"requests": {"cpu": "600m"}})).message
+    )
+    assert "maximum cpu usage per Pod is 800m, but limit is 1" in (await run("e", {}, {})).message

@@ -244,7 +244,8 @@ def _check_config(config: Object, schema: Node) -> None:
     if problems:
         name = (metadata or {}).get("name", "") if isinstance(metadata, dict) else ""
         namespace = (metadata or {}).get("namespace", "") if isinstance(metadata, dict) else ""
-        where = f"{namespace}/{name}; {config.get('apiVersion', '')}, Kind={config.get('kind', '')}"
+        version = str(config.get("apiVersion", ""))
+        where = f"{namespace}/{name}; {version if '/' in version else f'/{version}'}, Kind={config.get('kind', '')}"
         listed = problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {p}" for p in problems)
         raise PatchError(400, f"failed to create typed patch object ({where}): {listed}")
 

@@ -6,6 +6,8 @@ LimitRanger), https://kubernetes.io/docs/concepts/policy/limit-range/.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from kvtui.api import quantity
 from kvtui.api.admission import AdmissionRequest, Denied
 from kvtui.apiserver.plugins.base import Object, Plugin, spec
@@ -117,8 +119,11 @@ class LimitRanges(Plugin):
                 _check(item, spec(request.object).get("resources") or {}, "PersistentVolumeClaim", problems)
         else:
             for item in self._items(request.namespace, "Container"):
-                for container in spec(request.object).get("containers") or ():
-                    _check(item, container.get("resources") or {}, "Container", problems)
+                for family in ("containers", "initContainers"):
+                    for container in spec(request.object).get(family) or ():
+                        _check(item, container.get("resources") or {}, "Container", problems)
+            for item in self._items(request.namespace, "Pod"):
+                _check(item, _together(spec(request.object)), "Pod", problems)
         if problems:
             listed = problems[0] if len(problems) == 1 else "[" + ", ".join(problems) + "]"
             raise _forbidden(request, listed)
@@ -143,17 +148,46 @@ def _with_defaults(container: Object, items: list[Object]) -> Object:
 def _check(item: Object, resources: Object, kind: str, problems: list[str]) -> None:
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     for name, bound in (item.get("min") or {}).items():
-        value = requests.get(name, limits.get(name))
-        if value is None:
-            problems.append(f"minimum {name} usage per {kind} is {bound}.  No request is specified")
-        elif _less(value, bound):
-            problems.append(f"minimum {name} usage per {kind} is {bound}, but request is {value}")
+        text = f"minimum {name} usage per {kind} is {bound}"
+        if name not in requests:
+            problems.append(f"{text}.  No request is specified")
+        elif _less(requests[name], bound):
+            problems.append(f"{text}, but request is {requests[name]}")
+        elif name in limits and _less(limits[name], bound):
+            problems.append(f"{text}, but limit is {limits[name]}")
     for name, bound in (item.get("max") or {}).items():
-        value = limits.get(name, requests.get(name))
-        if value is None:
-            problems.append(f"maximum {name} usage per {kind} is {bound}.  No limit is specified")
-        elif _less(bound, value):
-            problems.append(f"maximum {name} usage per {kind} is {bound}, but limit is {value}")
+        text = f"maximum {name} usage per {kind} is {bound}"
+        claims = kind == "PersistentVolumeClaim"
+        if name not in limits and not claims:
+            problems.append(f"{text}.  No limit is specified")
+        elif name in limits and _less(bound, limits[name]):
+            problems.append(f"{text}, but limit is {limits[name]}")
+        elif name in requests and _less(bound, requests[name]):
+            problems.append(f"{text}, but request is {requests[name]}")
+
+
+def _together(pod: Object) -> Object:
+    """What the containers of a Pod ask for altogether, those before the start counted by the largest."""
+    result: Object = {}
+    for side in ("requests", "limits"):
+        total: dict[str, Fraction] = {}
+        for container in pod.get("containers") or ():
+            for name, value in ((container.get("resources") or {}).get(side) or {}).items():
+                total[name] = total.get(name, Fraction(0)) + _amount(value)
+        for container in pod.get("initContainers") or ():
+            for name, value in ((container.get("resources") or {}).get(side) or {}).items():
+                total[name] = max(total.get(name, Fraction(0)), _amount(value))
+        result[side] = {
+            name: str(value) if value.denominator == 1 else f"{int(value * 1000)}m" for name, value in total.items()
+        }
+    return result
+
+
+def _amount(value: object) -> Fraction:
+    try:
+        return Fraction(quantity.parse(str(value)))
+    except InvalidQuantity:
+        return Fraction(0)
 
 
 def _less(left: object, right: object) -> bool:

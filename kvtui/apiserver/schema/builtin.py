@@ -90,6 +90,19 @@ _SCALARS: dict[str, Openapi] = {
 }
 
 
+SHARED: dict[str, tuple[str, Openapi]] = {
+    "Quantity": (
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    ),
+    "IntOrString": (
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
+    ),
+}
+"""Scalars that have a name of their own in documents, with their schema there."""
+
+
 @cache
 def types() -> dict[str, Type]:
     """Every type of the table by name, such as "core/v1.Pod"."""
@@ -276,12 +289,10 @@ def _reference(type_: str) -> Openapi:
         return {"type": "array", "items": _reference(type_[2:])}
     if type_.startswith("{}"):
         return {"type": "object", "additionalProperties": _reference(type_[2:])}
-    if type_ == "Quantity":
-        return {"type": "string"}
-    if type_ == "IntOrString":
-        return {"type": "string", "format": "int-or-string"}
+    if type_ in SHARED:
+        return {"$ref": f"#/components/schemas/{SHARED[type_][0]}"}
     if type_ == "any":
-        return {}
+        return {"type": "object"}
     if type_ in _SCALARS:
         return _SCALARS[type_]
     return {"$ref": f"#/components/schemas/{component_name(type_)}"}

@@ -36,7 +36,8 @@ def _misfit(value: Any, node: Node, path: str) -> tuple[str, str, str] | None:
             return path, _sort(value), "map[string]interface {}" if node.untyped or node.additional else "struct"
         for key, child in value.items():
             inner = node.child(key)
-            found = _misfit(child, inner, f"{path}.{key}" if path else key) if inner is not None else None
+            where = path if node.additional is not None else f"{path}.{key}" if path else key
+            found = _misfit(child, inner, where) if inner is not None else None
             if found:
                 return found
         return None

@@ -241,7 +241,7 @@ def _components(resources: list[ResourceInfo]) -> Document:
                 names.add(other)
     for reached in set().union(*(builtin.references(name) for name in names)):
         schemas[builtin.component_name(reached)] = builtin.component(reached)
-    return schemas
+    return schemas | {name: dict(schema) for name, schema in builtin.SHARED.values()}
 
 
 def _custom(info: ResourceInfo, schema: Document) -> Document:
@@ -290,6 +290,8 @@ def _as_v2(schema: Document) -> Document:
     for keyword in ("items", "additionalProperties"):
         if isinstance(result.get(keyword), dict):
             result[keyword] = _as_v2(result[keyword])
+    if "oneOf" in schema and "type" not in schema and not schema.keys() - {"oneOf", "format", "description"}:
+        result["type"] = "string"  # one of the scalars that have a name of their own
     alternatives = schema.get("allOf") or []
     if len(alternatives) == 1 and "$ref" in alternatives[0]:
         result.update(_as_v2(alternatives[0]))
