@@ -149,18 +149,36 @@ class Session:
                 return
             data = os.read(descriptor, 4096)
             self._input.put_nowait(data)
-            if data == b"" or ESCAPE in data:
+            if self._ends(data):
                 loop.remove_reader(descriptor)
-                if not self._connected_once():
-                    self._done.set()
 
-        loop.add_reader(descriptor, readable)
+        file: asyncio.Task[None] | None = None
+        try:
+            loop.add_reader(descriptor, readable)
+        except PermissionError:  # a file, or /dev/null: always readable, so there is nothing to wait for
+            file = asyncio.create_task(self._read_file(descriptor), name="console input file")
         loop.add_signal_handler(signal.SIGTERM, self._done.set)
         try:
             yield
         finally:
+            if file is not None:
+                file.cancel()
             loop.remove_reader(descriptor)
             loop.remove_signal_handler(signal.SIGTERM)
+
+    async def _read_file(self, descriptor: int) -> None:
+        while True:
+            data = await asyncio.to_thread(os.read, descriptor, 4096)
+            await self._input.put(data)
+            if self._ends(data):
+                return
+
+    def _ends(self, data: bytes) -> bool:
+        """Whether no more input is to be read; a session that has not begun ends with it."""
+        last = data == b"" or ESCAPE in data
+        if last and not self._connected_once():
+            self._done.set()
+        return last
 
     def _connected_once(self) -> bool:
         return self._offset is not None
