@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import uuid as uuids
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, cast
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
@@ -92,6 +94,20 @@ class FakeDomain:
     forwards: list[tuple[str, int, int, bool]] = field(default_factory=list)
 
 
+M = TypeVar("M", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def answering(method: M) -> M:
+    """A call that needs the daemon, and that a test may have it refuse."""
+
+    @functools.wraps(method)
+    async def checked(self: FakeHypervisor, *args: Any, **more: Any) -> Any:
+        self._check(method.__name__)
+        return await method(self, *args, **more)
+
+    return cast("M", checked)
+
+
 class FakeHypervisor:
     """Implements the protocol."""
 
@@ -163,20 +179,20 @@ class FakeHypervisor:
         self._handlers.append(handler)
         return lambda: self._handlers.remove(handler)
 
+    @answering
     async def facts(self) -> NodeFacts:
-        self._check("facts")
         return NodeFacts(4, 8 * 2**30, "9.0.0", "7.2.0", "FAKE", "fake")
 
+    @answering
     async def capabilities(self) -> str:
-        self._check("capabilities")
         return CAPABILITIES
 
+    @answering
     async def domain_capabilities(self, arch: str, machine: str, kind: str) -> str:
-        self._check("domain_capabilities")
         return DOMAIN_CAPABILITIES
 
+    @answering
     async def domains(self) -> list[OwnedDomain]:
-        self._check("domains")
         found = []
         for fake in self.fakes.values():
             record = owner.find(fake.xml)
@@ -184,16 +200,16 @@ class FakeHypervisor:
                 found.append(OwnedDomain(fake.id, fake.xml.findtext("name", ""), record, fake.status))
         return found
 
+    @answering
     async def foreign_memory(self) -> int:
-        self._check("foreign_memory")
         return sum(
             int(fake.xml.findtext("memory", "0")) * 1024
             for fake in self.fakes.values()
             if fake.status.state.active and ((record := owner.find(fake.xml)) is None or record.engine != self.engine)
         )
 
+    @answering
     async def define(self, xml: str) -> DomainId:
-        self._check("define")
         try:
             element = ET.fromstring(xml)
         except ET.ParseError as error:
@@ -217,8 +233,8 @@ class FakeHypervisor:
         self._tell(LifecycleChanged(uuid, LifecycleKind.DEFINED))
         return uuid
 
+    @answering
     async def start(self, domain: DomainId, *, paused: bool = False) -> None:
-        self._check("start")
         fake = self._get(domain)
         if fake.status.state.active:
             raise NotRunning("Requested operation is not valid: domain is already running", 55)
@@ -227,53 +243,53 @@ class FakeHypervisor:
         if paused:
             self._change(fake, DomainState.PAUSED, Reason.USER, LifecycleKind.SUSPENDED)
 
+    @answering
     async def status(self, domain: DomainId) -> DomainStatus:
-        self._check("status")
         return self._get(domain).status
 
+    @answering
     async def xml(self, domain: DomainId, kind: XmlKind = XmlKind.LIVE) -> str:
-        self._check("xml")
         fake = self._get(domain)
         element = fake.xml if kind is XmlKind.INACTIVE or fake.live is None else fake.live
         return ET.tostring(element, encoding="unicode")
 
+    @answering
     async def suspend(self, domain: DomainId) -> None:
-        self._check("suspend")
         self._change(self._active(domain), DomainState.PAUSED, Reason.USER, LifecycleKind.SUSPENDED)
 
+    @answering
     async def resume(self, domain: DomainId) -> None:
-        self._check("resume")
         fake = self._active(domain)
         self._change(fake, DomainState.RUNNING, Reason.UNPAUSED, LifecycleKind.RESUMED)
 
+    @answering
     async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
-        self._check("shutdown")
         fake = self._active(domain)
         fake.asked += 1
         if fake.obeys:
             self._stop(fake, Reason.SHUTDOWN)
 
+    @answering
     async def reboot(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
-        self._check("reboot")
         self._active(domain)
 
+    @answering
     async def reset(self, domain: DomainId) -> None:
-        self._check("reset")
         self._active(domain)
 
+    @answering
     async def destroy(self, domain: DomainId, *, graceful: bool = True) -> None:
-        self._check("destroy")
         self._stop(self._active(domain), Reason.DESTROYED)
 
+    @answering
     async def undefine(self, domain: DomainId, *, keep_state: bool = False) -> None:
-        self._check("undefine")
         fake = self._get(domain)
         if not fake.status.state.active:
             del self.fakes[domain]
         self._tell(LifecycleChanged(domain, LifecycleKind.UNDEFINED))
 
+    @answering
     async def set_metadata(self, domain: DomainId, uri: str, element: str, prefix: str) -> None:
-        self._check("set_metadata")
         fake = self._get(domain)
         made = ET.fromstring(element)
         made.tag = f"{{{uri}}}{made.tag.rpartition('}')[2]}"
@@ -286,18 +302,16 @@ class FakeHypervisor:
                 parent.remove(old)
             parent.append(copy.deepcopy(made))
 
+    @answering
     async def metadata(self, domain: DomainId, uri: str) -> str | None:
-        self._check("metadata")
         found = [e for e in self._get(domain).xml.findall("metadata/*") if e.tag.startswith(f"{{{uri}}}")]
         return ET.tostring(found[0], encoding="unicode") if found else None
 
+    @answering
     async def attach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        self._check("attach")
         fake = self._get(domain)
         made = ET.fromstring(device)
-        for document in self._affected(fake, affect):
-            devices = document.find("devices")
-            assert devices is not None
+        for devices in self._devices(fake, affect):
             target = made.find("target")
             if target is not None and any(
                 (t := d.find("target")) is not None and t.get("dev") == target.get("dev")
@@ -307,94 +321,84 @@ class FakeHypervisor:
             devices.append(copy.deepcopy(made))
         self._tell(DeviceAdded(domain, _alias(made)))
 
+    @answering
     async def detach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        self._check("detach")
         fake = self._get(domain)
         wanted = ET.fromstring(device)
-        for document in self._affected(fake, affect):
-            devices = document.find("devices")
-            assert devices is not None
-            found = [d for d in devices.findall(wanted.tag) if _same(d, wanted)]
-            if not found:
-                raise HypervisorRefused("device not found", 99)
-            devices.remove(found[0])
+        for devices in self._devices(fake, affect):
+            devices.remove(_find(devices, wanted))
         self._tell(DeviceRemoved(domain, _alias(wanted)))
 
+    @answering
     async def update(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
-        self._check("update")
         fake = self._get(domain)
         wanted = ET.fromstring(device)
-        for document in self._affected(fake, affect):
-            devices = document.find("devices")
-            assert devices is not None
-            found = [d for d in devices.findall(wanted.tag) if _same(d, wanted)]
-            if not found:
-                raise HypervisorRefused("device not found", 99)
-            position = list(devices).index(found[0])
-            devices.remove(found[0])
-            devices.insert(position, copy.deepcopy(wanted))
+        for devices in self._devices(fake, affect):
+            devices[list(devices).index(_find(devices, wanted))] = copy.deepcopy(wanted)
 
+    @answering
     async def resize_block(self, domain: DomainId, target: str, size: int) -> None:
-        self._check("resize_block")
         self._active(domain)
 
+    @answering
     async def set_vcpus(self, domain: DomainId, count: int) -> None:
-        self._check("set_vcpus")
         fake = self._get(domain)
         for document in self._affected(fake, Affect.BOTH):
             vcpu = document.find("vcpu")
             assert vcpu is not None
             vcpu.set("current", str(count))
 
+    @answering
     async def set_memory(self, domain: DomainId, size: int) -> None:
-        self._check("set_memory")
         fake = self._active(domain)
         assert fake.live is not None
         current = fake.live.find("currentMemory")
         current = ET.SubElement(fake.live, "currentMemory") if current is None else current
         current.text = str(size // 1024)
 
+    @answering
     async def limit(self, domain: DomainId, share: Share) -> None:
-        self._check("limit")
         self._active(domain).share = share
 
+    @answering
     async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
-        self._check("forward")
         self._active(domain).forwards.append((interface, here, there, udp))
 
+    @answering
     async def migrate(self, domain: DomainId, request: MigrateRequest) -> None:
-        self._check("migrate")
         self._stop(self._active(domain), Reason.MIGRATED)
 
+    @answering
     async def start_postcopy(self, domain: DomainId) -> None:
-        self._check("start_postcopy")
+        return
 
+    @answering
     async def set_max_downtime(self, domain: DomainId, milliseconds: int) -> None:
-        self._check("set_max_downtime")
+        return
 
+    @answering
     async def job(self, domain: DomainId) -> JobStats:
-        self._check("job")
         self._active(domain)
         return JobStats()
 
+    @answering
     async def completed_job(self, domain: DomainId) -> JobStats:
-        self._check("completed_job")
         return JobStats()
 
+    @answering
     async def abort_job(self, domain: DomainId) -> None:
-        self._check("abort_job")
         self._active(domain)
 
+    @answering
     async def agent_command(self, domain: DomainId, command: str, timeout: float = 5.0) -> str:
-        self._check("agent_command")
         fake = self._active(domain)
         if fake.agent is None:
             raise AgentUnavailable("QEMU guest agent is not connected", 86)
         fake.commands.append(command)
         return fake.agent.get(command, '{"return": {}}')
 
+    @answering
     async def guest_info(self, domain: DomainId) -> Mapping[str, object]:
-        self._check("guest_info")
         if self._active(domain).agent is None:
             raise AgentUnavailable("QEMU guest agent is not connected", 86)
         return {"hostname": "guest", "os.name": "Test", "os.id": "test"}
@@ -408,26 +412,26 @@ class FakeHypervisor:
     async def set_guest_time(self, domain: DomainId, seconds: int) -> None:
         await self.agent_command(domain, "time")
 
+    @answering
     async def screenshot(self, domain: DomainId) -> Screenshot:
-        self._check("screenshot")
         self._active(domain)
         return Screenshot("image/png", b"\x89PNG\r\n")
 
+    @answering
     async def core_dump(self, domain: DomainId, path: str) -> None:
-        self._check("core_dump")
         self._active(domain)
         Path(path).write_bytes(b"\x7fELF")
 
+    @answering
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]:
-        self._check("disk_errors")
         return self._active(domain).errors
 
+    @answering
     async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
-        self._check("stats")
         return {f.id: {"cpu.time": 10**9, "balloon.rss": 1024} for f in self.fakes.values() if f.status.state.active}
 
+    @answering
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
-        self._check("memory_stats")
         memory = self._active(domain).xml.find("memory")
         if memory is None:
             return {}
@@ -463,6 +467,9 @@ class FakeHypervisor:
             documents.append(fake.xml)
         return documents
 
+    def _devices(self, fake: FakeDomain, affect: Affect) -> list[Element]:
+        return [devices for document in self._affected(fake, affect) for devices in document.findall("devices")]
+
     def _change(self, fake: FakeDomain, state: DomainState, reason: Reason, kind: LifecycleKind) -> None:
         fake.status = DomainStatus(state, reason)
         self._tell(LifecycleChanged(fake.id, kind))
@@ -479,6 +486,13 @@ class FakeHypervisor:
 def _alias(device: Element) -> str:
     found = device.find("alias")
     return found.get("name", "") if found is not None else ""
+
+
+def _find(devices: Element, wanted: Element) -> Element:
+    found = next((d for d in devices.findall(wanted.tag) if _same(d, wanted)), None)
+    if found is None:
+        raise HypervisorRefused("device not found", 99)
+    return found
 
 
 def _same(one: Element, other: Element) -> bool:
