@@ -45,6 +45,8 @@ class DataPlane:
             informer.subscribe(lambda _old, _new: self._loop.queue.add(_KEY))
         self._watching = False
         self._looked = False
+        self._verified = -LOOK_AGAIN
+        """When the kernel was last asked what is there."""
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -76,8 +78,12 @@ class DataPlane:
         text = dnsnames.hosts_text(self._services.all(), self._slices.all())
         await asyncio.to_thread(dnsnames.write, self._networks.hosts, text)
         bridges = await asyncio.to_thread(self._networks.bridges.names)
-        if await self._rules.write(services.rules(entries), await self._policy_rules(), bridges):
+        now = asyncio.get_running_loop().time()
+        verify = now - self._verified >= LOOK_AGAIN
+        if await self._rules.write(services.rules(entries), await self._policy_rules(), bridges, verify=verify):
             log.info("rules written", services=len(entries), policies=len(self._policies.store))
+        if verify:
+            self._verified = now
         return Result(requeue_after=LOOK_AGAIN)
 
     async def _policy_rules(self) -> PolicyRules:

@@ -51,16 +51,17 @@ def rules(
     here = sorted((p for p in known if p.spec.node_name == node), key=lambda p: p.key)
     chains: dict[str, str] = {}
     definitions, filters = [], []
+    clauses = {d: [(p, _clauses(p, d, known, labels)) for p in ordered] for d in Direction}
     for direction, side in ((Direction.EGRESS, "saddr"), (Direction.INGRESS, "daddr")):
         for family, version in (("ip", 4), ("ip6", 6)):
             leads = []
             for pod in here:
-                mine = [p for p in ordered if _selects(p, pod, direction)]
+                mine = [found for policy, found in clauses[direction] if _selects(policy, pod, direction)]
                 if not mine:
                     continue
                 for address in addresses(pod):
                     if address.version == version:
-                        allowed = _allowed(mine, pod, direction, version, known, labels)
+                        allowed = _allowed(mine, pod, direction, version)
                         leads.append(f"{address} : jump {_chain(chains, direction, allowed)}")
             if leads:
                 name = f"{direction.value.lower()}_{family}"
@@ -106,31 +107,44 @@ def _chain(chains: dict[str, str], direction: Direction, allowed: Sequence[str])
     return name
 
 
-def _allowed(
-    policies: Sequence[NetworkPolicy],
-    pod: Pod,
-    direction: Direction,
-    version: int,
-    pods: Sequence[Pod],
-    namespaces: Mapping[str, Mapping[str, str]],
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    """One rule of a policy: who, and at which ports."""
+
+    others: Sequence[Pod]
+    sources: Mapping[int, Sequence[tuple[str, ...]]]
+    """By IP version: matches on addresses, each a tuple of sets that must all hold."""
+    ports: Sequence[NetworkPolicyPort]
+
+
+def _clauses(
+    policy: NetworkPolicy, direction: Direction, pods: Sequence[Pod], namespaces: Mapping[str, Mapping[str, str]]
+) -> list[_Clause]:
+    rules = (
+        [(r.from_, r.ports) for r in policy.spec.ingress]
+        if direction is Direction.INGRESS
+        else [(r.to, r.ports) for r in policy.spec.egress]
+    )
+    found = []
+    for peers, ports in rules:
+        others = _pods(peers, policy.metadata.namespace, pods, namespaces) if peers else pods
+        sources = {version: _sources(peers, others, version) if peers else [()] for version in (4, 6)}
+        found.append(_Clause(others, sources, ports))
+    return found
+
+
+def _allowed(policies: Sequence[Sequence[_Clause]], pod: Pod, direction: Direction, version: int) -> list[str]:
     """Matches, any of which lets a packet through."""
+    family, side = "ip" if version == 4 else "ip6", "saddr" if direction is Direction.INGRESS else "daddr"
     found: list[str] = []
-    for policy in policies:
-        clauses = (
-            [(r.from_, r.ports) for r in policy.spec.ingress]
-            if direction is Direction.INGRESS
-            else [(r.to, r.ports) for r in policy.spec.egress]
-        )
-        for peers, ports in clauses:
-            others = _pods(peers, policy.metadata.namespace, pods, namespaces) if peers else list(pods)
-            sources = _sources(peers, others, version) if peers else [()]
+    for clauses in policies:
+        for clause in clauses:
             # Named ports are those of the Pod that is reached.
-            reached = [pod] if direction is Direction.INGRESS else others
-            for source in sources:
-                side = "saddr" if direction is Direction.INGRESS else "daddr"
-                words = " ".join(f"{'ip' if version == 4 else 'ip6'} {side} {part}" for part in source)
-                found.extend(f"{words} {port}".strip() for port in _ports(ports, reached))
+            reached = [pod] if direction is Direction.INGRESS else clause.others
+            ports = _ports(clause.ports, reached)
+            for source in clause.sources[version]:
+                words = " ".join(f"{family} {side} {part}" for part in source)
+                found.extend(f"{words} {port}".strip() for port in ports)
     return list(dict.fromkeys(found))
 
 

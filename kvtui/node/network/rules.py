@@ -39,23 +39,31 @@ class Rules:
     def written(self) -> bool:
         return bool(self._inet)
 
-    async def write(self, services: ServiceRules, policies: PolicyRules, bridges: Sequence[str] = ()) -> bool:
+    async def write(
+        self, services: ServiceRules, policies: PolicyRules, bridges: Sequence[str] = (), *, verify: bool = True
+    ) -> bool:
         """Makes the kernel's rules these. Whether anything had to be written. Raises NetworkFailed.
 
-        `bridges` are those of other networks of guests.
+        `bridges` are those of other networks of guests. With `verify=False` what was written before is believed to be
+        there, which costs no process.
         """
         settings = self._settings
-        mac = await asyncio.to_thread(_mac, settings.bridge)
-        bridge = PodBridge(settings.bridge, mac, settings.subnets, settings.routed)
+        bridge = PodBridge(settings.bridge, _mac(settings.bridge), settings.subnets, settings.routed)
+        frames = ruleset.bridge_table(bridge) if bridge.mac and not self._no_bridge_family else ""
+        script = ruleset.inet_table(bridge, services, policies, across=bool(frames))
+        if not verify and (script, frames) == (self._inet, self._bridge):
+            return False
         present = await _tables() if self.written else set()
-        changed = await self._write_bridge(bridge, present) if mac else False
-        across = bool(mac) and not self._no_bridge_family
-        script = ruleset.inet_table(bridge, services, policies, across=across)
+        changed = False
+        if frames and (frames != self._bridge or ("bridge", bridge.name) not in present):
+            changed = await self._write_bridge(frames)
+            if self._no_bridge_family:
+                script = ruleset.inet_table(bridge, services, policies, across=False)
         if script != self._inet or ("inet", bridge.name) not in present:
             await run("nft", "-f", "-", stdin=script)
             self._inet = script
             changed = True
-        if mac:
+        if bridge.mac:
             await asyncio.to_thread(_set_parameters, settings.bridge)
             await _make_reachable(settings)
             others = [b for b in bridges if b != settings.bridge]
@@ -69,18 +77,16 @@ class Rules:
         await run("nft", "-f", "-", stdin=ruleset.removal(self._settings.bridge, "bridge"), check=False)
         await forwarding.forget(self._settings.bridge)
 
-    async def _write_bridge(self, bridge: PodBridge, present: set[tuple[str, str]]) -> bool:
-        script = ruleset.bridge_table(bridge)
-        if self._no_bridge_family or (script == self._bridge and ("bridge", bridge.name) in present):
-            return False
+    async def _write_bridge(self, script: str) -> bool:
         try:
             await run("nft", "-f", "-", stdin=script)
         except NetworkFailed as error:
             # Policies then only hold for what comes from elsewhere.
             log.warning(
-                "this kernel filters no bridges; Pods of this node reach each other past policies", error=str(error)
+                "this kernel filters no frames; Pods of a node reach each other past policies", error=str(error)
             )
             self._no_bridge_family = True
+            self._bridge = ""
             return False
         self._bridge = script
         return True
