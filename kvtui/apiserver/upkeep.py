@@ -21,6 +21,7 @@ log = structlog.get_logger()
 _COMPACT_EVERY = 2.0
 _DISK_EVERY = 5.0
 _EVENTS_EVERY = 60.0
+_STALLED_EVERY = 5.0
 _EVENTS_SLICE = 100
 _TICK = 0.1
 _BLOCK = 0.02
@@ -41,6 +42,7 @@ class Upkeep:
             tasks.create_task(self._compact(), name="compaction")
             tasks.create_task(self._watch_disk(), name="disk space")
             tasks.create_task(self._expire_events(), name="event expiry")
+            tasks.create_task(self._end_stalled(), name="stalled watches")
             tasks.create_task(self._measure_blocks(), name="loop blocks")
 
     async def _compact(self) -> None:
@@ -65,6 +67,11 @@ class Upkeep:
                 log.warning("refusing new objects" if reason else "taking new objects again", reason=reason)
                 store.refuse = reason
             await asyncio.sleep(_DISK_EVERY)
+
+    async def _end_stalled(self) -> None:
+        while True:
+            await asyncio.sleep(_STALLED_EVERY)
+            self._hub.sweep(asyncio.get_running_loop().time())
 
     async def _expire_events(self) -> None:
         info = self._objects.resources.find("", "v1", "events")

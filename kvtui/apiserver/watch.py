@@ -18,6 +18,8 @@ from kvtui.apiserver.record import Record
 from kvtui.apiserver.selection import Selection
 from kvtui.apiserver.store import Bucket, Event, Store
 
+STALLED = 30.0
+"""Seconds that one write to a client may take."""
 _AT_ONCE = 20
 """Watchers that write in one turn of the event loop."""
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -44,6 +46,10 @@ class Watcher:
         self._rouse = rouse
         self._due = False
         self._limit = limit
+        self.writing_since = 0.0
+        """Time of the loop at which a write to the client began that is not done; 0 for none."""
+        self.cut_off: Callable[[], None] = lambda: None
+        """Ends the connection of a client that takes nothing."""
         self._queue: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self.overflowed = False
@@ -157,6 +163,19 @@ class WatchHub:
     def close(self, bucket: Bucket, watcher: Watcher) -> None:
         self._place(bucket.name, watcher.selection).discard(watcher)
         self.count -= 1
+
+    def sweep(self, now: float) -> int:
+        """Cuts off clients that have taken nothing for long; returns how many. One timer for all of them is enough."""
+        stalled = [
+            watcher
+            for index in (self._everything, self._by_namespace, self._by_name)
+            for watchers in index.values()
+            for watcher in watchers
+            if watcher.writing_since and now - watcher.writing_since > STALLED
+        ]
+        for watcher in stalled:
+            watcher.cut_off()
+        return len(stalled)
 
     def end_all(self, bucket: str | None = None) -> None:
         """Ends every watch, or those of one bucket; their clients come back."""

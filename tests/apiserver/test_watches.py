@@ -7,6 +7,10 @@ from pathlib import Path
 
 import aiohttp
 
+from kvtui.apiserver.selection import Selection
+from kvtui.apiserver.selectors import EVERYTHING, FieldSelector
+from kvtui.apiserver.store import Store
+from kvtui.apiserver.watch import STALLED, WatchHub
 from tests.apiserver.api import CONFIG_MAPS, Api, config_map
 from tests.fakes.cluster import RunningServer, running_server
 
@@ -178,3 +182,17 @@ async def test_a_reader_that_does_not_keep_up_is_ended_and_delays_nobody(tmp_pat
                 await api.post(CONFIG_MAPS, config_map(f"m{number}", x="y" * 200_000))
             metrics = await api.get("/metrics")
         assert "apiserver_registered_watchers" in metrics.body
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.db")
+    store.load()
+    hub = WatchHub(store, queue_limit=10)
+    cut: list[str] = []
+    for name, since in (("stuck", 1.0), ("slow", 20.0), ("idle", 0.0)):
+        watcher = hub.open(store.bucket("things"), Selection(None, EVERYTHING, FieldSelector(())))
+        watcher.writing_since = since
+        watcher.cut_off = lambda name=name: cut.append(name)  # type: ignore[misc]
+    assert hub.sweep(STALLED + 2) == 1
+    assert cut == ["stuck"]
+    await store.close()

@@ -32,9 +32,9 @@ BOOKMARK_INTERVAL = 60.0
 """Seconds, about."""
 BOOKMARK_BEFORE_END = 2.0
 _DEFAULT_TIMEOUT = (1800, 3600)
-_STALLED = 30.0
-"""Seconds that one write to a client may take."""
 _BATCH = 512 * 1024
+_EARLY = 0.01
+"""Seconds by which a timer may come too early."""
 _FEW = 4
 """Changes whose lines are made in one go."""
 _encode = msgspec.json.encode
@@ -169,6 +169,11 @@ async def _open_sink(call: Call, info: ResourceInfo) -> _Sink:
     return _Sink(response)
 
 
+def _cut_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
 def _protocols(call: Call) -> tuple[str, ...]:
     """The real subprotocols; the one that carries a token is not answered."""
     offered = call.request.headers.get("Sec-WebSocket-Protocol", "")
@@ -194,6 +199,7 @@ class _Stream:
         self._revision = revision
         self._loop = asyncio.get_running_loop()
         self._first_row = True
+        watcher.cut_off = lambda: _cut_off(call.request)
         self.skip_until = 0
         """A watch from a revision in the future is silent until then."""
         include = call.query.get("includeObject", "")
@@ -215,28 +221,32 @@ class _Stream:
             leaving.cancel()
 
     async def _follow(self, start: _Start, deadline: float) -> None:
-        bookmark_at = self._next_bookmark(deadline)
-        while True:
-            timer = self._loop.call_at(min(deadline, bookmark_at) if start.bookmarks else deadline, self._watcher.wake)
-            try:
+        bookmark_at = self._next_bookmark(deadline) if start.bookmarks else deadline
+        timer = self._loop.call_at(bookmark_at, self._watcher.wake)
+        try:
+            while True:
                 await self._watcher.wait()
-            finally:
-                timer.cancel()
-            deliveries = self._watcher.take()
-            # Read together with the queue: every change up to here is in `deliveries` or does not concern us.
-            revision = self._revision()
-            if self._watcher.overflowed:
-                return  # the client comes back with the last revision it saw
-            if deliveries:
-                await self._send(deliveries)
-            if self._watcher.closed:
-                return
-            now = self._loop.time()
-            if start.bookmarks and now >= bookmark_at:
-                await self._bookmark(revision)
-                bookmark_at = self._next_bookmark(deadline)
-            if now >= deadline:
-                return
+                deliveries = self._watcher.take()
+                # Read together with the queue: every change up to here is in `deliveries` or does not concern us.
+                revision = self._revision()
+                if self._watcher.overflowed:
+                    return  # the client comes back with the last revision it saw
+                if deliveries:
+                    await self._send(deliveries)
+                if self._watcher.closed:
+                    return
+                now = self._loop.time() + _EARLY
+                if now < bookmark_at:
+                    continue
+                if start.bookmarks and now < deadline:
+                    await self._bookmark(revision)
+                    bookmark_at = min(self._next_bookmark(deadline), deadline)
+                    timer.cancel()
+                    timer = self._loop.call_at(bookmark_at, self._watcher.wake)
+                else:
+                    return
+        finally:
+            timer.cancel()
 
     def _next_bookmark(self, deadline: float) -> float:
         now = self._loop.time()
@@ -261,8 +271,9 @@ class _Stream:
             await self._write(lines)
 
     async def _write(self, lines: list[bytes]) -> None:
-        async with asyncio.timeout(_STALLED):
-            await self._sink.send(lines)
+        self._watcher.writing_since = self._loop.time()
+        await self._sink.send(lines)
+        self._watcher.writing_since = 0.0
 
     def _line(self, delivery: Delivery) -> bytes:
         table = self._wanted.form is Form.TABLE
