@@ -51,7 +51,7 @@ def mutate_claim(call: Call, view: ClusterView) -> tuple[dict[str, Any], list[st
         spec["volumeMode"] = mode
     requests = claim.spec.resources.requests if claim.spec.resources is not None else {}
     if mode != "Block" and not archive and "storage" in requests:
-        larger = _inflated(requests["storage"], _overhead(config, name))
+        larger = _inflated(requests["storage"], overhead(config, name))
         spec["resources"] = {**spec["resources"], "requests": {**spec["resources"]["requests"], "storage": larger}}
     return {**call.data, "spec": spec}, []
 
@@ -73,7 +73,8 @@ def _modes(modes: list[str], mode: str | None, sets: list[ClaimPropertySet]) -> 
     return (fitting.access_modes, fitting.volume_mode) if fitting is not None else ([], mode)
 
 
-def _overhead(config: CDIConfig | None, name: str) -> float:
+def overhead(config: CDIConfig | None, name: str) -> float:
+    """Share of a Filesystem claim of this class that its file system needs."""
     for told in (config.status.filesystem_overhead, config.spec.filesystem_overhead) if config is not None else ():
         text = (told.storage_class.get(name) or told.global_) if told is not None else None
         if text:
@@ -84,10 +85,10 @@ def _overhead(config: CDIConfig | None, name: str) -> float:
     return OVERHEAD
 
 
-def _inflated(size: Any, overhead: float) -> Any:
+def _inflated(size: Any, share: float) -> Any:
     """A size that leaves as much for the disk as was asked for; what is no size stays as it is."""
     try:
         wanted = quantity.value(size)
     except InvalidQuantity:
         return size
-    return quantity.binary(math.ceil(-(-wanted // MIB) * MIB * (1 + overhead)))
+    return quantity.binary(math.ceil(-(-wanted // MIB) * MIB * (1 + share)))

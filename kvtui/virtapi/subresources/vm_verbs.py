@@ -5,10 +5,12 @@ Source: control plane facts 6.2.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
 
+from kvtui.api.cdi.config import CDIConfig
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim
@@ -26,6 +28,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import ObjectMeta
 from kvtui.api.wire import Wire, from_wire, to_wire
 from kvtui.errors import ApiError, InvalidObject, KvtuiError
+from kvtui.virtapi.admission import cdi_claims
 from kvtui.virtapi.admission.view import ClusterView, cluster_config, evaluate
 from kvtui.virtapi.admission.written import vm_spec
 from kvtui.virtapi.instancetype.expand import expanded
@@ -145,9 +148,18 @@ async def memory_dump(context: Context, call: Call) -> web.StreamResponse:
     claim = await context.client.find(PersistentVolumeClaim, (call.namespace, name))
     if claim is None:
         raise Refused(404, "NotFound", f'persistentvolumeclaims "{name}" not found')
-    memorydump.check(vm.object, await context.find_vmi(call), claim)
+    overhead = await _overhead(context, claim)
+    memorydump.check(vm.object, await context.find_vmi(call), claim, overhead)
     await context.patch(VirtualMachine, call, memorydump.request(vm.raw, name), subresource="status")
     return accepted()
+
+
+async def _overhead(context: Context, claim: PersistentVolumeClaim) -> Decimal:
+    """What the claim's file system needs, as CDI says; KubeVirt's own share without CDI."""
+    config = await context.client.find(CDIConfig, ("", "config"))
+    if config is None:
+        return memorydump.FILESYSTEM_OVERHEAD
+    return Decimal(str(cdi_claims.overhead(config, claim.spec.storage_class_name or "")))
 
 
 async def remove_memory_dump(context: Context, call: Call) -> web.StreamResponse:
