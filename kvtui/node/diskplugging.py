@@ -22,7 +22,7 @@ from kvtui.domainxml.placement import DiskFacts
 from kvtui.errors import NotFound
 from kvtui.node import build
 from kvtui.node.build import Builder
-from kvtui.node.hypervisor import DomainId, Hypervisor, HypervisorRefused
+from kvtui.node.hypervisor import Affect, DomainId, Hypervisor, HypervisorRefused, XmlKind
 from kvtui.node.observe import LiveDisk, LiveDomain, alias, parse
 from kvtui.node.start import Starter
 from kvtui.node.state import Record
@@ -68,14 +68,9 @@ class Disks:
     async def _unplug(self, vmi: VirtualMachineInstance, record: Record, live: LiveDomain) -> None:
         for disk in to_unplug(vmi, live):
             element = await live_device(self._hypervisor, record, "disk", disk.name)
-            if element is None:
-                continue
-            try:
-                await self._hypervisor.detach(DomainId(record.domain), to_text(element))
-            except HypervisorRefused as error:
-                if UNPLUG_PENDING not in str(error):
-                    raise
-            log.info("disk is being unplugged", vmi=str(vmi.key), volume=disk.name)
+            if element is not None:
+                await take_out(self._hypervisor, record, element)
+                log.info("disk is being unplugged", vmi=str(vmi.key), volume=disk.name)
 
     async def _xml(self, vmi: VirtualMachineInstance, prepared: Prepared, name: str) -> Element:
         def made() -> Element:
@@ -139,6 +134,19 @@ async def live_device(hypervisor: Hypervisor, record: Record, tag: str, name: st
     """The element of a device in the live description."""
     domain = parse(await hypervisor.xml(DomainId(record.domain)))
     return next((d for d in domain.findall(f"devices/{tag}") if alias(d) == name), None)
+
+
+async def take_out(hypervisor: Hypervisor, record: Record, device: Element) -> None:
+    """Asks the guest to let a device go. It may take its time, and be asked again."""
+    uuid = DomainId(record.domain)
+    defined = parse(await hypervisor.xml(uuid, XmlKind.INACTIVE))
+    known = any(alias(d) == alias(device) for d in defined.findall(f"devices/{device.tag}"))
+    try:
+        # The first time took it out of the stored definition, whatever the guest has done since.
+        await hypervisor.detach(uuid, to_text(device), Affect.BOTH if known else Affect.LIVE)
+    except HypervisorRefused as error:
+        if UNPLUG_PENDING not in str(error):
+            raise
 
 
 def to_plug(vmi: VirtualMachineInstance, live: LiveDomain) -> list[str]:

@@ -24,7 +24,7 @@ from kvtui.domainxml.hotplug import MEMORY_ALIAS, interface_xml, memory_device_x
 from kvtui.errors import KvtuiError
 from kvtui.node import build
 from kvtui.node.build import Builder
-from kvtui.node.diskplugging import Disks, live_device
+from kvtui.node.diskplugging import Disks, live_device, take_out
 from kvtui.node.downwardserver import DownwardMetrics
 from kvtui.node.hypervisor import Affect, DomainId, Hypervisor, HypervisorRefused
 from kvtui.node.network.sandbox import Networks
@@ -114,7 +114,7 @@ class Devices:
             # The stored definition may have the NIC at another address.
             for address in element.findall("address"):
                 element.remove(address)
-            await self._hypervisor.detach(DomainId(record.domain), to_text(element))
+            await take_out(self._hypervisor, record, element)
 
     async def _set_link(self, record: Record, interface: Interface) -> None:
         element = await live_device(self._hypervisor, record, "interface", interface.name)

@@ -19,10 +19,13 @@ from kvtui.api.kubevirt.vmi import (
     VolumeStatus,
 )
 from kvtui.node import status
-from kvtui.node.diskplugging import drives, to_plug, to_unplug
+from kvtui.node.diskplugging import drives, take_out, to_plug, to_unplug
+from kvtui.node.hypervisor import Affect, DomainId, HypervisorRefused, XmlKind
 from kvtui.node.observe import LiveDomain, parse, read
+from kvtui.node.state import Record
 from kvtui.node.volumes import growth
-from tests.node.builders import running_status, vmi
+from tests.fakes.hypervisor import FakeHypervisor
+from tests.node.builders import UUID, running_status, vmi
 
 MIB = 2**20
 ROOT = Volume(name="root", empty_disk=EmptyDiskSource(capacity="8Mi"))
@@ -162,3 +165,22 @@ def test_only_disks_on_claims_grow(volume: dict[str, Any], grows: bool) -> None:
     instance = vmi(volumes=instance.spec.volumes, status=running_status(volume_status=[entry]))
     found = [disk.name for disk, _ in growth.growing(instance, live(a_disk("root"), a_disk("d")).disks)]
     assert found == (["d"] if grows else [])
+
+
+@pytest.mark.parametrize(("defined", "affect"), [(True, Affect.BOTH), (False, Affect.LIVE)])
+async def test_a_guest_that_keeps_a_disk_is_asked_again(defined: bool, affect: Affect) -> None:
+    class Slow(FakeHypervisor):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[Affect] = []
+
+        async def xml(self, domain: DomainId, kind: XmlKind = XmlKind.LIVE) -> str:
+            return f"<domain><devices>{a_disk('data') if defined else ''}</devices></domain>"
+
+        async def detach(self, domain: DomainId, device: str, affect: Affect = Affect.BOTH) -> None:
+            self.asked.append(affect)
+            raise HypervisorRefused("Device virtio-disk1 is already in the process of unplug")
+
+    guest_keeps = Slow()
+    await take_out(guest_keeps, Record(domain=UUID), parse(a_disk("data")))
+    assert guest_keeps.asked == [affect]
