@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 
@@ -84,12 +85,29 @@ def stop(ctx: click.Context, vms: bool, data: str | None) -> None:
             say("shutting VMs down")
         ran = lifecycle.stop_supervisor(engine, with_vms=vms)
         service.stop_installed(engine)
+        if record is not None:
+            _sweep(engine, record)
     if not ran:
         say(f"the engine in {engine.data} did not run")
     elif vms:
         say("the engine has stopped, and its VMs with it")
     else:
         say("the engine has stopped; its VMs go on running (`kvtui local stop --vms` would shut them down)")
+
+
+def _sweep(engine: EngineDirectory, record: EngineRecord) -> None:
+    """Nothing stays on the machine for VMs that have ended, also when their agent did not live to see it."""
+    if os.geteuid() != 0 or not record.nodes:
+        return
+    from kvtui.errors import KvtuiError
+    from kvtui.node.runner import pod_network
+    from kvtui.node.vacate import sweep
+
+    for node in record.nodes:
+        try:
+            asyncio.run(sweep(engine.data, node.name, pod_network(tuple(node.pods.split(",")), node.bridge)))
+        except KvtuiError as error:
+            say(f"something of VMs that have ended stays on this machine: {error}")
 
 
 @group.command("doctor")

@@ -38,7 +38,9 @@ def inside(tmp_path: Path, file: str, *options: str, timeout: float = 240, **env
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("file", ["inside_namespace.py", "inside_rules.py", "inside_bindings.py"])
+@pytest.mark.parametrize(
+    "file", ["inside_namespace.py", "inside_rules.py", "inside_bindings.py", "inside_leftovers.py"]
+)
 def test_sandboxes_in_a_namespace_of_their_own(tmp_path: Path, file: str) -> None:
     inside(tmp_path, file)
 
