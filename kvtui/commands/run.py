@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kvtui.apiserver.extension import Extension
 
 log = structlog.get_logger()
+MAX_UPLOADERS = 64
+"""Connections to the upload proxy at once."""
 LAB_IMAGE = "kvtui.io/lab-image"
 """Annotation of a Node: where it serves the guest image."""
 
@@ -87,6 +89,7 @@ def _load(data: Path) -> tuple[EngineDirectory, EngineRecord]:
 
 async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
     from kvtui.apiserver.certificates import ServingCertificate
+    from kvtui.apiserver.connections import Connections
     from kvtui.apiserver.lookups import Lookups
     from kvtui.apiserver.pki import Pki, names_of
     from kvtui.apiserver.server import ApiServer
@@ -102,7 +105,8 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
         tls = virtapi.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
         upload_key = virtapi.load_upload_key(engine.pki / "upload.key")
         subresources = virtapi.subresources(client, tls, upload_key)
-        uploads = virtapi.upload_proxy(client, tls, upload_key)
+        uploaders = Connections(MAX_UPLOADERS)
+        uploads = virtapi.upload_proxy(client, tls, upload_key, uploaders)
         lookups = Lookups()
         settings = apiserver_settings(engine, record)
         server = ApiServer(
@@ -120,6 +124,7 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
                 # Its names are those that the server has written into it: the same certificate serves both.
                 certificate = ServingCertificate(pki, names_of(pki.server.cert))
                 tasks.create_task(certificate.run(), name="upload proxy's certificate")
+                tasks.create_task(uploaders.run(), name="upload proxy's connections")
                 port = RememberedPort(engine.apiserver / "upload-port")
                 authority = await asyncio.to_thread(pki.ca.cert.read_text)
                 tasks.create_task(

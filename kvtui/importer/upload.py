@@ -32,6 +32,8 @@ FIELD = "file"
 """Of a form."""
 PATIENCE = 1.0
 """Seconds for which another body waits: a client that tries again may be quicker than the end of its first try."""
+IDLE = 120.0
+"""Seconds without a byte after which a body is given up, so that another one may come."""
 LINGER = 5.0
 """Seconds for the last answer to reach its client."""
 
@@ -169,8 +171,15 @@ async def _part(part: BodyPartReader) -> AsyncIterator[bytes]:
 
 async def _whole(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A body that ends too early must not pass for an image."""
+    source = aiter(chunks)
     try:
-        async for chunk in chunks:
+        while True:
+            async with asyncio.timeout(IDLE):
+                chunk = await anext(source, None)
+            if chunk is None:
+                return
             yield chunk
+    except TimeoutError as error:
+        raise _Broken(f"nothing came for {IDLE:.0f} seconds") from error
     except (ClientPayloadError, ConnectionError, ValueError, asyncio.IncompleteReadError, web.HTTPException) as error:
         raise _Broken("unexpected EOF") from error

@@ -21,7 +21,7 @@ from kvtui.virtapi.review import VirtAdmission
 from kvtui.virtapi.subresources.agents import Agents
 from kvtui.virtapi.subresources.context import Context
 from kvtui.virtapi.subresources.service import Subresources
-from kvtui.virtapi.subresources.uploads import UploadProxy
+from kvtui.virtapi.subresources.uploads import Gate, UploadProxy
 
 KEY_BITS = 2048
 
@@ -45,9 +45,9 @@ def agents(client: Client, tls: ssl.SSLContext) -> Agents:
     return Agents(client, tls)
 
 
-def upload_proxy(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> UploadProxy:
-    """The same client, TLS and key as for `subresources`."""
-    return UploadProxy(client, agents(client, tls), upload_key.public_key())
+def upload_proxy(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey, gate: Gate) -> UploadProxy:
+    """The same client, TLS and key as for `subresources`; `gate` counts connections."""
+    return UploadProxy(client, agents(client, tls), upload_key.public_key(), gate=gate)
 
 
 def as_component(endpoint: Endpoint, namespace: str = "kubevirt") -> Endpoint:

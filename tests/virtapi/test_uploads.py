@@ -20,6 +20,7 @@ from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim
 from kvtui.api.meta import ObjectMeta
 from kvtui.api.wire import from_wire
+from kvtui.apiserver.connections import Connections
 from kvtui.virtapi import wiring
 from kvtui.virtapi.subresources import tokens, uploads
 from tests.fakes.agent import FakeAgent, running_agent
@@ -68,7 +69,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plac
         await api.node(agent)
         pki = api.server.pki
         agents = wiring.agents(api.client, wiring.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key))
-        proxy = uploads.UploadProxy(api.client, agents, key.public_key(), now=lambda: now[0])
+        gate = Connections(8)
+        proxy = uploads.UploadProxy(api.client, agents, key.public_key(), gate=gate, now=lambda: now[0])
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(pki.server.cert, pki.server.key)
         listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()

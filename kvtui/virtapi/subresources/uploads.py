@@ -14,10 +14,12 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
 import structlog
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kvtui.api.cdi.config import CDIConfig
@@ -40,6 +42,8 @@ TARGET, POD_NAME = f"{_PREFIX}upload.target", f"{_PREFIX}uploadPodName"
 POD_PHASE, POD_READY, CONTENT = f"{_PREFIX}pod.phase", f"{_PREFIX}pod.ready", f"{_PREFIX}contentType"
 PATIENCE = 10.0
 """Seconds for which a receiver that is not ready is waited for."""
+HANDSHAKE = 10.0
+"""Seconds for TLS."""
 LONGEST_ANSWER = 64 * 1024
 READ_BUFFER = 512 * 1024
 _PASSED = ("Content-Type", "Content-Length")
@@ -49,6 +53,19 @@ _CORS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Gate(Protocol):
+    """How many connections there may be, and how long one may say nothing."""
+
+    def factory(self, make: Callable[[], RequestHandler]) -> Callable[[], asyncio.Protocol]:
+        """For `loop.create_server`."""
+
+    def begin(self, handler: object) -> None:
+        """A request's headers are complete."""
+
+    def end(self, handler: object) -> None:
+        """Its answer is made."""
 
 
 class _Answer(Exception):
@@ -63,8 +80,15 @@ class UploadProxy:
     """Serves until cancelled. `client` acts for a component; `now` is in seconds since 1970."""
 
     def __init__(
-        self, client: Client, agents: Agents, key: rsa.RSAPublicKey, *, now: Callable[[], float] = time.time
+        self,
+        client: Client,
+        agents: Agents,
+        key: rsa.RSAPublicKey,
+        *,
+        gate: Gate,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._gate = gate
         self._client = client
         self._agents = agents
         self._key = key
@@ -72,7 +96,7 @@ class UploadProxy:
         self.port = 0
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[_cross_origin])
+        app = web.Application(middlewares=[self._counted, _cross_origin])
         app.router.add_get("/healthz", self._healthz)
         for version in VERSIONS:
             for verb in VERBS:
@@ -80,6 +104,14 @@ class UploadProxy:
                 app.router.add_post(path, self._post)
                 app.router.add_route("HEAD", path, self._head)
         return app
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._gate.begin(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            self._gate.end(request.protocol)
 
     async def run(
         self,
@@ -97,13 +129,17 @@ class UploadProxy:
             self.application(), handle_signals=False, access_log=None, shutdown_timeout=1, read_bufsize=READ_BUFFER
         )
         await runner.setup()
+        assert runner.server is not None
+        listeners: list[asyncio.Server] = []
         try:
-            self.port = await _listen(runner, hosts, ports, tls)
+            self.port = await _listen(self._gate.factory(runner.server), hosts, ports, tls, listeners)
             await asyncio.to_thread(remember, self.port)
             log.info("upload proxy serves", port=self.port)
             host = f"[{hosts[-1]}]" if ":" in hosts[-1] else hosts[-1]
             await self._announce(f"https://{host}:{self.port}", authority)
         finally:
+            for listener in listeners:
+                listener.close()
             await runner.cleanup()
             await self._agents.close()
 
@@ -213,21 +249,26 @@ def _unavailable(text: str) -> _Answer:
     return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
-async def _listen(runner: web.AppRunner, hosts: Sequence[str], ports: Sequence[int], tls: ssl.SSLContext) -> int:
-    """Raises OSError when none of the ports is free."""
+async def _listen(
+    factory: Callable[[], asyncio.Protocol],
+    hosts: Sequence[str],
+    ports: Sequence[int],
+    tls: ssl.SSLContext,
+    listeners: list[asyncio.Server],
+) -> int:
+    """The port that all hosts have. Raises OSError when none of the ports is free."""
+    loop = asyncio.get_running_loop()
     problem: OSError | None = None
     for port in ports:
-        sites: list[web.TCPSite] = []
         try:
             for host in hosts:
-                site = web.TCPSite(runner, host, port, ssl_context=tls)
-                await site.start()
-                sites.append(site)
-                port = port or int(runner.addresses[0][1])
+                listener = await loop.create_server(factory, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE)
+                listeners.append(listener)
+                port = port or int(listener.sockets[0].getsockname()[1])
         except OSError as error:
             problem = error
-            for site in sites:
-                await site.stop()
+            while listeners:
+                listeners.pop().close()
         else:
             return port
     raise problem or OSError("there is no port to listen on")
