@@ -10,6 +10,7 @@ Source: https://libvirt.org/drvqemu.html#posix-users-groups, acl(5), https://sys
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -93,6 +94,7 @@ def settings(text: str | None = None) -> str:
     return "\n".join(re.sub(r"\s", "", line.partition("#")[0]) for line in text.splitlines())
 
 
+@functools.cache
 def _has_acls(directory: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=directory, prefix=".acl-") as place:
         try:

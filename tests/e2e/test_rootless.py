@@ -146,6 +146,7 @@ def on_a_bridge() -> VirtualMachine:
 
 
 async def test_an_ordinary_user_runs_a_guest_and_reaches_it(somebody: Somebody, engine: Client, image: str) -> None:
+    assert "user-mode networking" in somebody.kvtui("local", "doctor")
     await engine.create(on_a_bridge())
     await engine.create(machine("mine", image=image, ports=(80,)))
     instance = await wait_running(engine, "mine")
