@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -20,6 +20,8 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import evolve
 from kvtui.client.rest import Client
+from kvtui.lab.nodes import read_lab
+from kvtui.lab.processes import end_processes, processes_in
 from kvtui.node.hypervisor import (
     Affect,
     DeviceAdded,
@@ -37,7 +39,7 @@ from kvtui.node.layout import run_directory
 from kvtui.node.libvirt_driver import LibvirtHypervisor
 from kvtui.node.owner import URI
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import a_guest, domains, in_node, kubectl, machine, running
+from tests.e2e.guests import a_guest, domains, in_node, kubectl, machine, running, wait_running
 from tests.fakes.hypervisor import FakeHypervisor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -54,10 +56,11 @@ def ready(node: Node | None, status: str) -> bool:
     return node is not None and any(c.type == "Ready" and c.status == status for c in node.status.conditions)
 
 
-def held(name: str) -> VirtualMachine:
+def held(name: str, *, selector: dict[str, str] | None = None, strategy: str = "Always") -> VirtualMachine:
     """A VM that starts paused, so that it costs nothing."""
-    vm = machine(name, ("scratch", {"emptyDisk": {"capacity": "8Mi"}}), memory="64Mi", grace=0)
-    spec = evolve(vm.spec.template.spec, start_strategy="Paused")
+    scratch = ("scratch", {"emptyDisk": {"capacity": "8Mi"}})
+    vm = machine(name, scratch, memory="64Mi", grace=0, strategy=strategy)
+    spec = evolve(vm.spec.template.spec, start_strategy="Paused", node_selector=selector or {})
     return evolve(vm, spec=evolve(vm.spec, template=evolve(vm.spec.template, spec=spec)))
 
 
@@ -179,6 +182,59 @@ async def test_a_libvirt_that_hangs_is_unknown_and_never_failed(lab: Lab, client
         after = await until(client, VirtualMachineInstance, instance.key, settled)
         assert after is not None
         assert after.metadata.uid == instance.metadata.uid
+
+
+_WIPE = """
+for point in /run/kvtui/*/*; do umount "$point" || true; done
+for name in $(ip netns list | cut -d" " -f1); do ip netns delete "$name"; done
+for link in $(ip -o link show type bridge | cut -d: -f2); do ip link delete "$link" || true; done
+rm -rf /run/libvirt/* /run/kvtui/*
+mount --bind "$1" /proc/sys/kernel/random/boot_id
+"""
+
+
+@contextlib.contextmanager
+def rebooted(lab: Lab, name: str, boot_id: Path) -> Iterator[None]:
+    """Everything of a node's memory is gone at once: processes, mounts, links, /run; and it says that it booted."""
+    state, supervisor = read_lab(lab.data), int(lab.record()["supervisor"]["pid"])
+    assert state is not None
+    place = next(n for n in state.nodes if n.name == name).run
+    os.kill(supervisor, signal.SIGSTOP)  # nothing starts again before all is gone
+    try:
+        end_processes(processes_in(place / "uts"), grace=0)
+        in_node(lab, name, "sh", "-ec", _WIPE, "wipe", str(boot_id))
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        in_node(lab, name, "umount", "/proc/sys/kernel/random/boot_id")
+
+
+async def test_after_a_reboot_run_strategies_decide(lab: Lab, client: Client, tmp_path: Path) -> None:
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    here = {"kubernetes.io/hostname": "node-2"}
+    async with (
+        a_guest(client, held("always", selector=here)) as always,
+        a_guest(client, held("once", selector=here, strategy="Once")) as once,
+    ):
+        with rebooted(lab, "node-2", boot_id):
+            again = await wait_running(client, "always", besides=always.metadata.uid)
+            ended = lambda v: v is not None and v.status.phase == "Failed"  # noqa: E731
+            after = await until(client, VirtualMachineInstance, once.key, ended)
+            assert after is not None
+            assert after.metadata.uid == once.metadata.uid
+            node = await until(client, Node, ("", "node-2"), lambda n: ready(n, "True"))
+            assert node is not None
+            assert node.status.node_info is not None
+            assert node.status.node_info.boot_id == boot_id.read_text().strip()
+            async with asyncio.timeout(30):
+                while len(list((lab.data / "nodes/node-2/vms").iterdir())) > 1:
+                    await asyncio.sleep(0.1)  # files tell nobody that they go
+            assert await domains(lab, "node-2", "--all") == ["default_always"]
+            assert [p.name for p in (lab.data / "nodes/node-2/vms").iterdir()] == [again.metadata.uid]
+            assert len(in_node(lab, "node-2", "ls", "/run/netns").split()) == 1
 
 
 # The fake is held to a real daemon where libvirt's test driver cannot be.
