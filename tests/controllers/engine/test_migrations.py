@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from kvtui.api.core.config import Namespace
+from kvtui.api.core.config import Event, Namespace
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.kubevirt.migration import MigrationPolicy, VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.times import to_time
-from kvtui.api.wire import from_wire
+from kvtui.api.wire import from_wire, to_wire
 from kvtui.controllers import conditions, names
 from kvtui.errors import AlreadyExists
 from tests.controllers.engine import player
@@ -210,24 +211,57 @@ async def test_an_evicted_vm_gets_a_migration(tmp_path: Path) -> None:
         )
 
 
+async def update_by(plane: Plane, method: str) -> None:
+    with contextlib.suppress(AlreadyExists):
+        await plane.client.create(from_wire({"metadata": {"name": "kubevirt"}}, Namespace))
+    body = {
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"workloadUpdateStrategy": {"workloadUpdateMethods": [method]}},
+    }
+    await plane.client.create(from_wire(body, KubeVirt))
+
+
+async def plug_cpus(plane: Plane) -> None:
+    sockets = {"spec": {"template": {"spec": {"domain": {"cpu": {"sockets": 2}}}}}}
+    await plane.client.patch(VirtualMachine, WEB, sockets)
+    await plane.until(Vmi, WEB, lambda v: v is not None and conditions.is_true(v.status.conditions, "HotVCPUChange"))
+
+
+async def told_of(plane: Plane, reason: str) -> str:
+    """The message of the first event with that reason."""
+    async with asyncio.timeout(20), contextlib.aclosing(plane.client.watch(Event, NAMESPACE)) as events:
+        async for event in events:
+            if event.object is not None and event.object.reason == reason:
+                return event.object.message
+    raise AssertionError("the watch ended")
+
+
 async def test_a_cpu_change_migrates_by_itself_where_that_is_configured(tmp_path: Path) -> None:
     async with two_nodes(tmp_path) as plane:
-        with contextlib.suppress(AlreadyExists):
-            await plane.client.create(from_wire({"metadata": {"name": "kubevirt"}}, Namespace))
-        body = {
-            "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
-            "spec": {"workloadUpdateStrategy": {"workloadUpdateMethods": ["LiveMigrate"]}},
-        }
-        await plane.client.create(from_wire(body, KubeVirt))
-        sockets = {"spec": {"template": {"spec": {"domain": {"cpu": {"sockets": 2}}}}}}
-        await plane.client.patch(VirtualMachine, WEB, sockets)
-        await plane.until(
-            Vmi, WEB, lambda v: v is not None and conditions.is_true(v.status.conditions, "HotVCPUChange")
-        )
+        await update_by(plane, "LiveMigrate")
+        await plug_cpus(plane)
         await plane.until(Vmi, WEB, lambda v: v is not None and len(v.status.active_pods) == 2)
-        made = (await plane.client.list(Migration, NAMESPACE)).items
-        assert [m.spec.priority for m in made] == ["user-triggered"]
-        assert names.WORKLOAD_UPDATE_MIGRATION in made[0].metadata.annotations
+        (made,) = (await plane.client.list(Migration, NAMESPACE)).items
+        assert made.spec.priority == "user-triggered"
+        assert names.WORKLOAD_UPDATE_MIGRATION in made.metadata.annotations
+        # What has come about by itself needs no migration.
+        vmi = await plane.client.get(Vmi, WEB)
+        kept = [to_wire(c) for c in vmi.status.conditions if c.type != "HotVCPUChange"]
+        await player.set_vmi(plane, "web", conditions=kept, currentCPUTopology={"sockets": 2})
+        assert await told_of(plane, "SuccessfulChangeAbortion") == "Aborted change for vmi: web"
+        await plane.until(Migration, made.key, lambda m: m is None or m.status.phase == "Failed")
+
+
+async def test_a_change_of_what_cannot_migrate_ends_the_launcher_where_that_is_configured(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as plane:
+        await update_by(plane, "Evict")
+        vmi = await plane.client.get(Vmi, WEB)
+        pod = await player.launcher_of(plane, vmi)
+        await plug_cpus(plane)
+        await plane.until(Pod, pod.key, lambda p: p is None or p.metadata.deletion_timestamp is not None)
+        message = await told_of(plane, "SuccessfulEvict")
+        assert message == "Initiated eviction of VMI as part of automated workload update"
+        assert (await plane.client.list(Migration, NAMESPACE)).items == []
 
 
 async def test_only_so_many_vms_leave_a_node_at_once(tmp_path: Path) -> None:
