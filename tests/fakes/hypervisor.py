@@ -116,6 +116,8 @@ class FakeHypervisor:
         self.fakes: dict[DomainId, FakeDomain] = {}
         self.refusals: dict[str, HypervisorRefused] = {}
         """Error by name of method, raised at its next call."""
+        self.pressed: list[DomainId] = []
+        """Whose power button was pressed."""
         self._handlers: list[EventHandler] = []
         self._connected = asyncio.Event()
         self._down = False
@@ -137,6 +139,10 @@ class FakeHypervisor:
         self._stop(self._get(domain), Reason.SHUTDOWN)
 
     def guest_crashes(self, domain: DomainId) -> None:
+        self._stop(self._get(domain), Reason.CRASHED)
+
+    def guest_panics(self, domain: DomainId) -> None:
+        self._tell(LifecycleChanged(domain, LifecycleKind.CRASHED, 0))
         self._stop(self._get(domain), Reason.CRASHED)
 
     def disk_fails(self, domain: DomainId, target: str, *, no_space: bool) -> None:
@@ -265,6 +271,8 @@ class FakeHypervisor:
     @answering
     async def shutdown(self, domain: DomainId, mode: ShutdownMode = ShutdownMode.DEFAULT) -> None:
         fake = self._active(domain)
+        if mode is ShutdownMode.ACPI:
+            self.pressed.append(domain)
         fake.asked += 1
         if fake.obeys:
             self._stop(fake, Reason.SHUTDOWN)
