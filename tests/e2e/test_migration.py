@@ -23,6 +23,7 @@ from kvtui.api.kubevirt.migration import (
 )
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import ObjectMeta
+from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import a_guest, in_node, kubectl, launchers, machine, shell
@@ -82,9 +83,18 @@ class Wiretap:
             self.read = self.read or self._words in packet
 
 
-async def the_migration(client: Client) -> VirtualMachineInstanceMigration:
+async def under_way(lab: Lab, client: Client) -> ObjectKey:
+    """Starts a migration and returns its key when memory moves."""
+    await asyncio.to_thread(kvtui, lab, "migrate", "mover")
     listed = await client.list(VirtualMachineInstanceMigration, "default")
-    return next(m for m in listed.items if m.spec.vmi_name == "mover")
+    key = next(m.key for m in listed.items if m.spec.vmi_name == "mover")
+    await until(
+        client,
+        VirtualMachineInstanceMigration,
+        key,
+        lambda m: m is not None and "kvtui.io/migration-progress" in m.metadata.annotations,
+    )
+    return key
 
 
 async def test_the_command_follows_a_migration(lab: Lab, client: Client, guest: VirtualMachineInstance) -> None:
@@ -127,14 +137,7 @@ async def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(
 ) -> None:
     async with shell(client, "mover") as viewer:
         await viewer.do("(dirty-memory 64 >/dev/null 2>&1 &)")
-        await asyncio.to_thread(kvtui, lab, "migrate", "mover")
-        key = (await the_migration(client)).key
-        await until(
-            client,
-            VirtualMachineInstanceMigration,
-            key,
-            lambda m: m is not None and "kvtui.io/migration-progress" in m.metadata.annotations,
-        )
+        key = await under_way(lab, client)
         await asyncio.to_thread(kvtui, lab, "migrate-cancel", "mover")
         await until(client, VirtualMachineInstanceMigration, key, lambda m: m is None)
         found = await until(
@@ -162,14 +165,7 @@ async def test_the_way_between_nodes_needs_a_certificate(
     """While a migration runs, each port on which the target listens for it refuses whoever has none."""
     async with shell(client, "mover") as viewer:
         await viewer.do("(dirty-memory 64 >/dev/null 2>&1 &)")
-    await asyncio.to_thread(kvtui, lab, "migrate", "mover")
-    key = (await the_migration(client)).key
-    await until(
-        client,
-        VirtualMachineInstanceMigration,
-        key,
-        lambda m: m is not None and "kvtui.io/migration-progress" in m.metadata.annotations,
-    )
+    key = await under_way(lab, client)
     moving = await client.get(VirtualMachineInstance, guest.key)
     state = moving.status.migration_state
     assert state is not None
