@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,11 +41,13 @@ class Watcher:
     """One open watch. Iterate with `take()` until `ended`."""
 
     def __init__(self, selection: Selection, limit: int, rouse: Callable[[Watcher], None]) -> None:
-        """`rouse` is to call `wake` soon."""
+        """`rouse` is to call `deliver` soon."""
         self.selection = selection
         self._rouse = rouse
         self._due = False
         self._limit = limit
+        self.push: Callable[[Sequence[Delivery]], bool] | None = None
+        """Writes at once, if the reader waits and has taken everything so far; False when it is not so."""
         self.writing_since = 0.0
         """Time of the loop at which a write to the client began that is not done; 0 for none."""
         self.cut_off: Callable[[], None] = lambda: None
@@ -78,8 +80,16 @@ class Watcher:
         self._wake.set()
 
     def wake(self) -> None:
-        self._due = False
+        """Makes the reader look, whether there is something or not."""
         self._wake.set()
+
+    def deliver(self) -> None:
+        """Brings what is queued to the reader, at once where that is possible."""
+        self._due = False
+        if self.push is not None and self._queue and not self.closed and self.push(self._queue):
+            self._queue.clear()
+        else:
+            self._wake.set()
 
     def take(self) -> list[Delivery]:
         """Everything that is queued."""
@@ -150,15 +160,15 @@ class WatchHub:
 
     def _rouse(self, watcher: Watcher) -> None:
         if not self._due:
-            asyncio.get_running_loop().call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._deliver_some)
         self._due.append(watcher)
 
-    def _wake_some(self) -> None:
+    def _deliver_some(self) -> None:
         """Some in each turn of the event loop, so that a change with many watchers is no long block for others."""
         for _ in range(min(_AT_ONCE, len(self._due))):
-            self._due.popleft().wake()
+            self._due.popleft().deliver()
         if self._due:
-            asyncio.get_running_loop().call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._deliver_some)
 
     def close(self, bucket: Bucket, watcher: Watcher) -> None:
         self._place(bucket.name, watcher.selection).discard(watcher)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -130,6 +130,14 @@ class _Sink:
     async def send(self, lines: list[bytes]) -> None:
         await self.response.write(b"".join(lines))
 
+    def send_at_once(self, request: web.Request, line: bytes) -> bool:
+        """Writes a chunk past the HTTP server, which saves half of the time; False while others are on their way."""
+        transport = request.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(line), line))
+        return True
+
     async def end(self) -> None:
         await self.response.write_eof()
 
@@ -141,6 +149,9 @@ class _WebSocketSink(_Sink):
     def __init__(self, response: web.WebSocketResponse) -> None:
         super().__init__(response)
         self._socket = response
+
+    def send_at_once(self, request: web.Request, line: bytes) -> bool:
+        return False
 
     async def send(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -199,6 +210,8 @@ class _Stream:
         self._revision = revision
         self._loop = asyncio.get_running_loop()
         self._first_row = True
+        self._begun = False
+        """The first line is out, and with it the headers."""
         watcher.cut_off = lambda: _cut_off(call.request)
         self.skip_until = 0
         """A watch from a revision in the future is silent until then."""
@@ -225,7 +238,7 @@ class _Stream:
         timer = self._loop.call_at(bookmark_at, self._watcher.wake)
         try:
             while True:
-                await self._watcher.wait()
+                await self._wait()
                 deliveries = self._watcher.take()
                 # Read together with the queue: every change up to here is in `deliveries` or does not concern us.
                 revision = self._revision()
@@ -247,6 +260,20 @@ class _Stream:
                     return
         finally:
             timer.cancel()
+
+    async def _wait(self) -> None:
+        """Until there is something that was not pushed, or something else to do."""
+        self._watcher.push = self._push if self._begun and self._wanted.form is not Form.TABLE else None
+        try:
+            await self._watcher.wait()
+        finally:
+            self._watcher.push = None
+
+    def _push(self, deliveries: Sequence[Delivery]) -> bool:
+        if len(deliveries) > _FEW:
+            return False
+        lines = [self._line(d) for d in deliveries if d.rv > self.skip_until]
+        return not lines or self._sink.send_at_once(self._call.request, b"".join(lines))
 
     def _next_bookmark(self, deadline: float) -> float:
         now = self._loop.time()
@@ -274,6 +301,7 @@ class _Stream:
         self._watcher.writing_since = self._loop.time()
         await self._sink.send(lines)
         self._watcher.writing_since = 0.0
+        self._begun = True
 
     def _line(self, delivery: Delivery) -> bytes:
         table = self._wanted.form is Form.TABLE
