@@ -16,6 +16,12 @@ DIFFERENCES: dict[str, str] = {
     "starting a Halted VM by a queued request shows no passing Failure condition": "upstream reports FailedCreate for "
     "the pass in which it rewrites the run strategy although that has succeeded",
     "autohealing looks only at the pool's own VMs": "upstream evaluates all VMs of the namespace",
+    "an opportunistic pool lets a member go that was deleted to make the pool smaller": "upstream waits until the "
+    "members, deleting ones included, are as many as the replicas, which then never comes about",
+    "what upstream's recording rules sum up is on the metrics endpoint itself": "nobody runs a Prometheus with those "
+    "rules beside an engine on one machine",
+    "CDI's configuration stays its own while the CDI object names none": "upstream's operator takes over what it finds "
+    "there and reverts later edits",
     "a VM's firmware UUID is filled in when the VM is first seen": "upstream does so after its first start; admission "
     "gives every new VM one anyway",
     "the uid of a launcher is checked with the API server before a running VMI counts as lost": "a cache that lags "
