@@ -59,10 +59,11 @@ def apply(target: dict[str, Any], operations: Any) -> Any:
                 source = _source(operation)
                 value = _get(document, source)
                 if name == "copy":
-                    value = deepcopy(value)
-                    copied += len(msgspec.json.encode(value))
+                    encoded = msgspec.json.encode(value)
+                    copied += len(encoded)
                     if copied > MAX_COPIED:
                         raise PatchError(422, REFUSED)
+                    value = msgspec.json.decode(encoded)  # much faster than a deep copy
                 else:
                     if tokens[: len(source)] == source and len(tokens) > len(source):
                         raise PatchError(422, REFUSED)
