@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 
 import click
@@ -27,10 +28,13 @@ def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
 
 @group.command("start")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
+@click.option(
+    "--pod-network", metavar="CIDR[,CIDR]", help="Addresses of Pods, IPv4, IPv6 or both; a free one otherwise."
+)
 @click.option("--foreground", is_flag=True, help="Run in the foreground, for a service manager.")
 @data_option
 @click.pass_context
-def start(ctx: click.Context, port: int | None, foreground: bool, data: str | None) -> None:
+def start(ctx: click.Context, port: int | None, pod_network: str | None, foreground: bool, data: str | None) -> None:
     """Start the engine; returns when its API answers and this machine is ready as a node."""
     from kvtui.commands import service
 
@@ -41,7 +45,7 @@ def start(ctx: click.Context, port: int | None, foreground: bool, data: str | No
     with locked(engine):
         running = running_as(engine, EngineKind.LOCAL)
         if running is None:
-            record = _prepare(engine, port)
+            record = _prepare(engine, port, networks_of(pod_network))
             if not foreground:
                 lifecycle.launch(engine, record)
         elif not foreground:
@@ -53,7 +57,18 @@ def start(ctx: click.Context, port: int | None, foreground: bool, data: str | No
     say(f"ready: export KUBECONFIG={engine.kubeconfig}")
 
 
-def _prepare(engine: EngineDirectory, port: int | None) -> EngineRecord:
+def networks_of(text: str | None) -> str:
+    """At most one network for each IP family, separated by commas. Raises Usage."""
+    try:
+        found = [ipaddress.ip_network(part.strip()) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise Usage(f"--pod-network: {error}") from error
+    if len({n.version for n in found}) != len(found) or any(n.num_addresses < 4 for n in found):
+        raise Usage("--pod-network: one network per IP family, each with room for Pods")
+    return ",".join(str(n) for n in found)
+
+
+def _prepare(engine: EngineDirectory, port: int | None, networks: str) -> EngineRecord:
     from kvtui.commands.host_libvirt import ensure_libvirtd
 
     lifecycle.stop_supervisor(engine)
@@ -61,7 +76,7 @@ def _prepare(engine: EngineDirectory, port: int | None) -> EngineRecord:
     ensure_libvirtd(say=say)
     chosen = lifecycle.choose_port(engine, port, (_LOOPBACK,))
     pods, bridge = lifecycle.local_pod_network(engine)
-    node = NodeRecord(name=lifecycle.local_node(), address=_LOOPBACK, pods=pods, bridge=bridge)
+    node = NodeRecord(name=lifecycle.local_node(), address=_LOOPBACK, pods=networks or pods, bridge=bridge)
     return EngineRecord(kind=EngineKind.LOCAL, port=chosen, host_address=_LOOPBACK, nodes=[node])
 
 
