@@ -190,6 +190,101 @@ async def test_what_create_prints_is_accepted(kvtui: Cli) -> None:
     assert disk.out == "datavolume.cdi.kubevirt.io/d created\n"
 
 
+VIRTCTL_VM = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata:
+  creationTimestamp: null
+  name: vm-abcde
+spec:
+  dataVolumeTemplates:
+  - metadata:
+      creationTimestamp: null
+      name: imported-volume-abcde
+    spec:
+      source:
+        http:
+          url: https://server.example/disk.img
+      storage:
+        resources:
+          requests:
+            storage: 1Gi
+  instancetype:
+    inferFromVolume: imported-volume-abcde
+    inferFromVolumeFailurePolicy: Ignore
+  preference:
+    inferFromVolume: imported-volume-abcde
+    inferFromVolumeFailurePolicy: Ignore
+  runStrategy: Always
+  template:
+    metadata:
+      creationTimestamp: null
+    spec:
+      architecture: ""
+      domain:
+        devices: {}
+        memory:
+          guest: 512Mi
+        resources: {}
+      terminationGracePeriodSeconds: 180
+      volumes:
+      - dataVolume:
+          name: imported-volume-abcde
+        name: imported-volume-abcde
+      - cloudInitNoCloud:
+          userData: |-
+            #cloud-config
+            user: ann
+        name: cloudinitdisk
+status: {}
+"""
+VIRTCTL_INSTANCETYPE = """\
+apiVersion: instancetype.kubevirt.io/v1beta1
+kind: VirtualMachineClusterInstancetype
+metadata:
+  creationTimestamp: null
+  name: clusterinstancetype-abcde
+spec:
+  cpu:
+    guest: 2
+  gpus:
+  - deviceName: nvidia.example/gpu
+    name: gpu1
+  ioThreadsPolicy: auto
+  memory:
+    guest: 256Mi
+"""
+VIRTCTL_PREFERENCE = """\
+apiVersion: instancetype.kubevirt.io/v1beta1
+kind: VirtualMachineClusterPreference
+metadata:
+  creationTimestamp: null
+  name: clusterpreference-abcde
+spec:
+  cpu:
+    preferredCPUTopology: sockets
+  machine:
+    preferredMachineType: pc-q35-10.0
+  volumes:
+    preferredStorageClassName: fast
+"""
+
+
+@pytest.mark.parametrize("manifest", [VIRTCTL_VM, VIRTCTL_INSTANCETYPE, VIRTCTL_PREFERENCE])
+async def test_what_virtctl_create_prints_is_accepted(kvtui: Cli, manifest: str) -> None:
+    wanted = yaml.safe_load(manifest)
+    path = f"/apis/{wanted['apiVersion']}/" + {
+        "VirtualMachine": "namespaces/default/virtualmachines",
+        "VirtualMachineClusterInstancetype": "virtualmachineclusterinstancetypes",
+        "VirtualMachineClusterPreference": "virtualmachineclusterpreferences",
+    }.get(wanted["kind"], "")
+    headers = {"Content-Type": "application/yaml"}
+    params = {"dryRun": "All", "fieldValidation": "Strict"}
+    async with kvtui.server.session() as http, http.post(path, data=manifest, params=params, headers=headers) as answer:
+        assert answer.status == 201, await answer.text()
+        assert "Warning" not in answer.headers
+
+
 async def test_what_is_inferred_by_request_must_be_there(kvtui: Cli) -> None:
     made = await kvtui("create", "vm", "--volume-pvc=src:disk", "--infer-instancetype", "--infer-preference=false")
     spec = yaml.safe_load(made.out)["spec"]
