@@ -99,6 +99,8 @@ def neighbours(stack: ExitStack) -> dict[str, Endpoint]:
             f"link add link eth0 name eth0.{vlan} type vlan id {vlan}\nlink set dev eth0.{vlan} netns in{vlan}\n",
             "wire",
         )
+        # Otherwise it would have that of the link below.
+        ip(f"link set dev eth0.{vlan} address 02:00:00:00:00:{vlan[0]}0\n", f"in{vlan}")
         ip(f"addr add {address}/24 dev eth0.{vlan}\nlink set dev eth0.{vlan} up\n", f"in{vlan}")
     return {"untagged": Endpoint("wire"), "vlan100": Endpoint("in100"), "vlan200": Endpoint("in200")}
 
@@ -135,6 +137,7 @@ async def prove(definition: str) -> dict[str, Any]:
                     }
                     strangers = {
                         "untagged": _mac("wire", "eth0"),
+                        "VLAN 200": _mac("in200", "eth0.200"),
                         "c": macs["c"],
                     }
             leases = sorted(p.name for p in Path(directory, "leases", "br-vlan100").glob("10.*"))
