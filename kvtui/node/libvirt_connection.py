@@ -20,7 +20,15 @@ import structlog
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import KvtuiError, Unreachable
 from kvtui.node import libvirt_events
-from kvtui.node.hypervisor import AgentUnavailable, ConnectionChanged, DomainId, Event, EventHandler, Unsubscribe
+from kvtui.node.hypervisor import (
+    AgentUnavailable,
+    CallTimeout,
+    ConnectionChanged,
+    DomainId,
+    Event,
+    EventHandler,
+    Unsubscribe,
+)
 from kvtui.node.libvirt_threads import Lane, Threads, start_event_loop, translate
 
 T = TypeVar("T")
@@ -211,7 +219,8 @@ class LibvirtConnection:
         """A call that a guest agent answers; one at a time for each guest, so that a slow one holds one thread.
 
         `patience` is how many seconds libvirt waits for the agent, `timeout` how many we wait for our turn and for
-        libvirt. Raises AgentUnavailable when an earlier call takes all of that.
+        libvirt. Raises AgentUnavailable when an earlier call takes all of that. A turn ends when libvirt has answered,
+        also when its caller has given up before: else impatient callers would pile up in threads.
         """
         turn = self._turns.setdefault(domain, asyncio.Lock())
 
@@ -224,7 +233,16 @@ class LibvirtConnection:
                 await turn.acquire()
         except TimeoutError as error:
             raise AgentUnavailable("the guest agent is still busy with an earlier request") from error
-        try:
-            return await self.on(domain, ask, lane, timeout)
-        finally:
+        answer = asyncio.create_task(self.on(domain, ask, lane, None), name=f"guest agent call {domain}")
+
+        def end(task: asyncio.Task[T]) -> None:
             turn.release()
+            if not task.cancelled():
+                task.exception()  # its caller may be gone
+
+        answer.add_done_callback(end)
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(answer)
+        except TimeoutError as error:
+            raise CallTimeout(f"libvirt did not answer within {timeout:g} s") from error

@@ -51,7 +51,7 @@ class Lane(enum.Enum):
 
     SHORT = ("short", 8)
     MODIFY = ("modify", 6)
-    AGENT = ("agent", 6)
+    AGENT = ("agent", 16)
     """What is asked of guest agents again and again."""
     REQUEST = ("request", 6)
     """What somebody waits for and a guest may delay: a shutdown, a freeze, a picture."""
