@@ -128,7 +128,7 @@ class NamespaceLifecycle:
                     failures.append(failure.message)
                 continue
             if not done.gone:
-                remaining[info.qualified] += 1
+                remaining[f"{info.plural}.{info.group}"] += 1  # with the point also for the core group
                 finalizers.update(done.record.head().finalizers or ())
 
     def _namespaced(self) -> list[ResourceInfo]:

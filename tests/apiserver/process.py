@@ -1,4 +1,4 @@
-"""A server in a process of its own, which may be killed: `python -m tests.apiserver.process DIR PORT [HISTORY [MIN_FREE]]`."""
+"""A server that may be killed, as a process: `python -m tests.apiserver.process DIR PORT [HISTORY [MIN_FREE]]`."""
 
 from __future__ import annotations
 

@@ -168,6 +168,26 @@ async def test_a_namespace_is_filled_emptied_and_gone(api: Api) -> None:
     await until(api, "/api/v1/namespaces/n", gone)
 
 
+async def test_what_pods_use_stays_in_a_namespace_until_they_are_gone(api: Api) -> None:
+    await api.post("/api/v1/namespaces", {"metadata": {"name": "n"}})
+    await until(api, "/api/v1/namespaces/n/serviceaccounts/default", lambda a: a.code == 200)
+    pod = {
+        "metadata": {"name": "p", "finalizers": ["example.com/hold"]},
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
+    assert (await api.post("/api/v1/namespaces/n/pods", pod)).code == 201
+    assert (await api.post("/api/v1/namespaces/n/configmaps", config_map("used"))).code == 201
+    await api.delete("/api/v1/namespaces/n")
+    told = await until(api, "/api/v1/namespaces/n", lambda a: len(a.body["status"].get("conditions", [])) > 0)
+    by_type = {c["type"]: c for c in told.body["status"]["conditions"]}
+    assert by_type["NamespaceContentRemaining"]["message"] == (
+        "Some resources are remaining: pods. has 1 resource instances"
+    )
+    assert (await api.get("/api/v1/namespaces/n/configmaps/used")).code == 200
+    await api.merge("/api/v1/namespaces/n/pods/p", {"metadata": {"finalizers": None}})
+    await until(api, "/api/v1/namespaces/n", gone)
+
+
 async def test_some_namespaces_may_not_be_deleted(api: Api) -> None:
     answer = await api.delete("/api/v1/namespaces/default")
     assert (answer.code, answer.message) == (

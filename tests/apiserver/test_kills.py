@@ -144,7 +144,7 @@ async def torture(directory: Path, kills: int) -> None:
 
 
 async def test_acknowledged_writes_survive_kills(tmp_path: Path) -> None:
-    await torture(tmp_path, kills=6)
+    await torture(tmp_path, kills=10)
 
 
 @pytest.mark.soak

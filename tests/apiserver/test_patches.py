@@ -139,6 +139,20 @@ async def test_an_unknown_field_in_an_apply_patch_is_not_in_the_schema(widgets: 
     assert ".spec.nope: field not declared in schema" in answer.message
 
 
+async def test_a_key_that_comes_twice_in_an_apply_patch_is_told_by_its_line(widgets: Api) -> None:
+    path = f"{WIDGETS}/w"
+    text = b"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec:\n  replicas: 1\n  replicas: 2\n"
+    strict = await widgets.apply(path, text, fieldValidation="Strict")
+    assert (strict.code, strict.reason) == (400, "BadRequest")
+    assert strict.message == (
+        "error decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n"
+        '  line 6: key "replicas" already set in map'
+    )
+    warned = await widgets.apply(path, text)
+    assert (warned.code, warned.warnings) == (201, ['line 6: key "replicas" already set in map'])
+    assert (await widgets.apply(path, text, fieldValidation="Ignore")).warnings == []
+
+
 async def test_scale_is_three_numbers_of_an_object(widgets: Api) -> None:
     await widgets.post(WIDGETS, widget("a", replicas=2))
     await widgets.merge(f"{WIDGETS}/a/status", {"status": {"replicas": 1, "selector": "x=y"}})

@@ -145,6 +145,17 @@ async def test_deletions_are_checked_too(api: Api) -> None:
         ({"validations": []}, "spec.validations"),
         ({"matchConstraints": {}}, "spec.matchConstraints.resourceRules"),
         ({"failurePolicy": "Perhaps"}, "spec.failurePolicy"),
+        (
+            {
+                "matchConstraints": {
+                    "resourceRules": [
+                        {"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
+                    ],
+                    "objectSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+                }
+            },
+            "spec.matchConstraints.objectSelector",
+        ),
     ],
 )
 async def test_a_policy_that_cannot_work_is_refused(api: Api, change: Object, field: str) -> None:

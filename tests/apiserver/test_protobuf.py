@@ -156,6 +156,29 @@ def test_the_zero_time_and_the_zero_generation_are_absent() -> None:
     assert "creationTimestamp" not in decoded["metadata"]
 
 
+def message(api_version: str, kind: str, raw: bytes) -> bytes:
+    """An envelope; every part is shorter than 128 bytes."""
+
+    def part(number: int, data: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(data))) + data
+
+    return protobuf.MAGIC + part(1, part(1, api_version.encode()) + part(2, kind.encode())) + part(2, raw)
+
+
+def test_what_json_would_leave_out_is_left_out_and_a_pointer_to_nothing_is_not() -> None:
+    claim = protobuf.decode(message("v1", "PersistentVolumeClaim", bytes.fromhex("12022a00")))
+    assert claim["spec"] == {"storageClassName": ""}  # no class, rather than the default one
+    volume = protobuf.decode(message("v1", "PersistentVolume", bytes.fromhex("12023200")))
+    assert volume["spec"] == {}
+
+
+def test_early_years_have_four_digits() -> None:
+    # acquireTime{seconds: -62135596798}: two seconds after the zero time
+    raw = bytes.fromhex("120d1a0b088292b8c398feffffff01")
+    lease = protobuf.decode(message("coordination.k8s.io/v1", "Lease", raw))
+    assert lease["spec"]["acquireTime"].startswith("0001-01-01T00:00:")
+
+
 def test_a_kind_without_a_table_is_an_unsupported_media_type() -> None:
     envelope = b"\x0a\x0e" + b"\x0a\x04ex/1" + b"\x12\x06Widget" + b"\x12\x00"
     with pytest.raises(Failure) as refused:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kvtui.apiserver import status
+from kvtui.apiserver import selectors, status
 from kvtui.apiserver.strategy import Strategy
-from kvtui.errors import Cause
+from kvtui.errors import Cause, InvalidSelector
 
 Object = dict[str, Any]
 _ACTIONS = ("Audit", "Deny", "Warn")
@@ -37,6 +37,7 @@ class Policies(Strategy):
             causes.append(
                 status.not_supported("spec.failurePolicy", str(spec.get("failurePolicy")), ("Fail", "Ignore"))
             )
+        causes += _selector_causes(spec.get("matchConstraints"), "spec.matchConstraints")
         for path, text in _expressions(spec):
             problem = _problem(text)
             if problem:
@@ -67,7 +68,9 @@ class Bindings(Strategy):
             text = "must not contain both Deny and Warn (repeating the same validation failure information in the API "
             text += "response and headers serves no purpose)"
             causes.append(status.invalid_value("spec.validationActions", list(actions), text))
-        return causes
+        selector = (spec.get("paramRef") or {}).get("selector")
+        causes += _selector_problem(selector, "spec.paramRef.selector")
+        return causes + _selector_causes(spec.get("matchResources"), "spec.matchResources")
 
 
 def default_match(match: Any) -> None:
@@ -81,6 +84,24 @@ def default_match(match: Any) -> None:
         for rule in match.get(family) or ():
             if isinstance(rule, dict):
                 rule.setdefault("scope", "*")
+
+
+def _selector_causes(match: Any, path: str) -> list[Cause]:
+    if not isinstance(match, dict):
+        return []
+    return [
+        cause
+        for key in ("namespaceSelector", "objectSelector")
+        for cause in _selector_problem(match.get(key), f"{path}.{key}")
+    ]
+
+
+def _selector_problem(selector: Any, path: str) -> list[Cause]:
+    try:
+        selectors.from_object(selector)
+    except InvalidSelector as error:
+        return [status.invalid_value(path, selector, str(error))]
+    return []
 
 
 def _expressions(spec: Object) -> Iterator[tuple[str, str]]:
