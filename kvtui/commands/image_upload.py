@@ -241,12 +241,28 @@ async def _ready(client: Client, namespace: str, name: str, options: dict[str, A
                 f"cannot upload to DataVolume in {phase} state, make sure the PVC is Bound, or use force-bind flag",
                 hint="--force-bind binds it now",
             )
+        for condition in found.status.conditions if found is not None else ():
+            if condition.type == "Bound" and condition.reason == "ErrClaimNotValid":
+                raise Permanent(f"PVC {name} cannot be made: {condition.message}")
         return phase == "UploadReady"
 
-    if claim:
-        await until(client, PersistentVolumeClaim, (namespace, name), claim_ready, options["wait_secs"], what)
-    else:
-        await until(client, DataVolume, (namespace, name), volume_ready, options["wait_secs"], what)
+    try:
+        if claim:
+            await until(client, PersistentVolumeClaim, (namespace, name), claim_ready, options["wait_secs"], what)
+        else:
+            await until(client, DataVolume, (namespace, name), volume_ready, options["wait_secs"], what)
+    except TimeoutError as error:
+        why = await _last_warning(client, namespace, name)
+        raise TimeoutError(f"{error}: {why}" if why else str(error)) from error
+
+
+async def _last_warning(client: Client, namespace: str, name: str) -> str:
+    """What was last said against the volume; ProvisioningFailed, for one, is nowhere else."""
+    from kvtui.api.core.config import Event
+
+    events = await client.list(Event, namespace, field_selector=f"involvedObject.name={name},type=Warning")
+    newest = max(events.items, key=lambda e: e.last_timestamp or e.event_time or "", default=None)
+    return f"{newest.reason}: {newest.message}" if newest is not None else ""
 
 
 async def _processed(client: Client, namespace: str, name: str) -> None:

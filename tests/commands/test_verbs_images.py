@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from kvtui.api.cdi.config import CDIConfig, CDIConfigSpec
 from kvtui.api.cdi.datavolume import DataVolume
-from kvtui.api.core.config import Secret
+from kvtui.api.core.config import Event, Secret
 from kvtui.api.core.storage import PersistentVolumeClaim
 from kvtui.api.kubevirt.export import VirtualMachineExport
 from kvtui.api.kubevirt.vm import VirtualMachine
@@ -192,8 +192,17 @@ async def test_what_takes_no_upload_is_told_before_anything_is_sent(place: Place
     ran = await place.kvtui("image-upload", "dv", "sizeless", "--image-path", str(image))
     assert (ran.code, "the size must be specified" in ran.err) == (ExitCode.USAGE, True)
     await claim(place, "slow", **{TARGET: ""})
+    event = {
+        "metadata": {"name": "slow.1", "namespace": "default"},
+        "involvedObject": {"kind": "PersistentVolumeClaim", "namespace": "default", "name": "slow"},
+        "type": "Warning",
+        "reason": "ProvisioningFailed",
+        "message": "no room",
+    }
+    await place.client.create(from_wire(event, Event))
     ran = await upload(place, "slow", image, "--wait-secs", "1")
     assert (ran.code, "timed out waiting for PVC slow upload pod" in ran.err) == (ExitCode.TIMED_OUT, True)
+    assert "ProvisioningFailed: no room" in ran.err
 
 
 async def test_a_volume_that_waits_for_its_first_vm_needs_force_bind(place: Place, image: Path) -> None:
@@ -204,6 +213,16 @@ async def test_a_volume_that_waits_for_its_first_vm_needs_force_bind(place: Plac
     ran = await running
     assert ran.code == ExitCode.FAILED
     assert "cannot upload to DataVolume in WaitForFirstConsumer state" in ran.err
+
+
+async def test_a_claim_that_cannot_be_made_is_told_at_once(place: Place, image: Path) -> None:
+    args = ("--size", "1Gi", "--image-path", str(image), "--uploadproxy-url", place.proxy.url)
+    running = asyncio.create_task(place.kvtui("image-upload", "dv", "classless", *args))
+    volume = await place.seen(DataVolume, "classless")
+    bound = {"type": "Bound", "status": "False", "reason": "ErrClaimNotValid", "message": "no such class"}
+    await place.client.patch_status(DataVolume, volume.key, {"conditions": [bound]})
+    ran = await running
+    assert (ran.code, "PVC classless cannot be made: no such class" in ran.err) == (ExitCode.FAILED, True)
 
 
 async def serve_export(place: Place, name: str, volume: str) -> None:
