@@ -7,8 +7,6 @@ others. A handshake holds its place for a moment only, so that slow clients cann
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -24,8 +22,7 @@ _PLACES = 6
 _HELD = 0.1
 """Seconds after which a handshake no longer keeps others waiting."""
 _PAUSE = 1.0
-"""Seconds without accepting when there are no file descriptors left."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Seconds without accepting when that fails, such as for want of file descriptors."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -69,11 +66,13 @@ class Listener:
                     await self._places.acquire()
                     try:
                         connection, _ = await loop.sock_accept(self._socket)
+                    except ConnectionAbortedError:
+                        self._places.release()
+                        continue
                     except OSError as error:
                         self._places.release()
-                        if error.errno in _EXHAUSTED:
-                            log.error("no connections can be accepted", error=str(error))
-                            await asyncio.sleep(_PAUSE)
+                        log.error("no connections can be accepted", error=str(error))
+                        await asyncio.sleep(_PAUSE)
                         continue
                     tasks.create_task(self._shake_hands(connection), name="handshake")
         finally:
@@ -83,11 +82,15 @@ class Listener:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(_HELD, self._places.release)
         try:
-            # The protocol lives on by itself when this is done. Clients that break off are no event.
-            with contextlib.suppress(OSError, TimeoutError):
-                await loop.connect_accepted_socket(
-                    self._factory, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
-                )
+            # The protocol lives on by itself when this is done.
+            await loop.connect_accepted_socket(
+                self._factory, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+            )
+        except (OSError, TimeoutError):
+            pass  # clients that break off are no event
+        except Exception:
+            # One client must never take the server down.
+            log.exception("unexpected failure of a handshake")
         finally:
             if timer.when() > loop.time():
                 timer.cancel()
