@@ -18,12 +18,14 @@ from kvtui.api.times import from_time, to_time
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import Invalid, KvtuiError
 from kvtui.node.guestagent import GuestAgents
-from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, NotRunning
+from kvtui.node.hypervisor import AgentUnavailable, DomainGone, DomainId, Hypervisor, NotRunning
 from kvtui.node.state import Record, Records, Stage
 
 log = structlog.get_logger()
 DEFAULT = 300.0
 """Seconds after which a frozen guest is thawed when nobody says otherwise."""
+PATIENCE = 600.0
+"""Seconds for which a thaw is tried: a guest whose agent is gone that long has been started anew, or is lost."""
 
 
 class Freezer:
@@ -63,7 +65,13 @@ class Freezer:
         record = await self._note(record, thaw)
         if thaw is not None:
             self._arm(record)
-        await self._hypervisor.freeze(DomainId(record.domain))
+        try:
+            await self._hypervisor.freeze(DomainId(record.domain))
+        except AgentUnavailable:
+            if not self._agents.connected(record.uid):  # nobody was there to freeze anything
+                self.forget(record.uid)
+                await self._note(record, None)
+            raise
         self._agents.froze(record.uid, frozen=True)
 
     async def thaw(self, record: Record) -> None:
@@ -90,7 +98,8 @@ class Freezer:
     async def _thaw_later(self, record: Record) -> None:
         assert record.thaw is not None
         await asyncio.sleep(max(0.0, (from_time(record.thaw) - self._clock()).total_seconds()))
-        backoff = Backoff(1.0, 30.0)
+        backoff, loop = Backoff(1.0, 30.0), asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
         while True:
             try:
                 await self._hypervisor.thaw(DomainId(record.domain))
@@ -99,6 +108,8 @@ class Freezer:
                 return
             except KvtuiError as error:
                 log.warning("a guest cannot be thawed", uid=record.uid, error=str(error))
+                if loop.time() > until:
+                    return
                 await asyncio.sleep(backoff.next())
         log.info("a guest was thawed because nobody else did", uid=record.uid)
         await self._note(record, None)
