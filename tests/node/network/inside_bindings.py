@@ -37,7 +37,7 @@ from kvtui.node.network.rules import Rules
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.network.settings import NetworkSettings
 from kvtui.node.network.types import NetworkFailed, NetworkRequest
-from tests.node.network.endpoints import Endpoint, dhcp_answer, guest, ip, links, outside, sh
+from tests.node.network.endpoints import Endpoint, dhcp6_address, dhcp_answer, guest, ip, links, outside, sh
 
 SETTINGS = NetworkSettings(bridge="kvt8", subnets=("10.244.8.0/24",), mtu=1400)
 LAN = {
@@ -165,6 +165,8 @@ async def test_both_families_are_masqueraded(tmp_path: Path) -> None:
             guest("g", made.nics[0], ("10.0.2.2/24", "fd10:0:2::2/120")) as inside,
             inside.serving("fd10:0:2::2", 8080, "six"),
         ):
+            await listening(networks)
+            assert dhcp6_address(inside) == "fd10:0:2::2"
             ip("addr add fd99::1/64 dev uplink nodad\n")
             ip("addr add fd99::2/64 dev eth0 nodad\nroute add fd10:244:8::/64 via fd99::1\n", "outside")
             ip("route add default via fd10:0:2::1\n", "g")
