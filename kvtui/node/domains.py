@@ -21,7 +21,7 @@ from kvtui.api.times import to_time
 from kvtui.client.rest import Client
 from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
-from kvtui.errors import KvtuiError, NotFound, Permanent, Transient, Unreachable
+from kvtui.errors import Conflict, KvtuiError, NotFound, Permanent, Transient, Unreachable
 from kvtui.node import lifecycle, status
 from kvtui.node.hypervisor import (
     AgentUnavailable,
@@ -237,7 +237,7 @@ class Domains:
         except (ClaimPending, PredecessorAlive) as error:
             log.debug("the start waits", vmi=str(vmi.key), error=str(error))
             return False
-        except Unreachable:
+        except (Unreachable, Conflict):
             raise
         except KvtuiError as error:
             await self.report_failure(vmi, error)

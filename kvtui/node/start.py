@@ -128,7 +128,10 @@ class Starter:
         """Sees to it that the UUID is ours to define. Raises PredecessorAlive, HypervisorRefused."""
         other = next((r for r in self._records if r.domain == uuid and r.uid != record.uid), None)
         if other is not None:
-            raise PredecessorAlive(f"domain {uuid} of {other.namespace}/{other.name} is still being removed")
+            theirs = f"{other.namespace}/{other.name}"
+            if other.key != record.key:
+                raise HypervisorRefused(f"the UUID {uuid} is that of {theirs}, and every guest of a node needs its own")
+            raise PredecessorAlive(f"domain {uuid} of {theirs} is still being removed")
         try:
             await self._hypervisor.status(uuid)
         except DomainGone:

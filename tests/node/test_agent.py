@@ -9,8 +9,21 @@ import pytest
 
 from kvtui.api.core.config import Event
 from kvtui.api.core.node import Lease, Node
+from kvtui.api.core.parts import PersistentVolumeClaimSpec, VolumeResourceRequirements
 from kvtui.api.core.pod import Container, Pod, PodSpec
-from kvtui.api.kubevirt.vmi import ContainerDiskSource, VirtualMachineInstance, Volume
+from kvtui.api.core.storage import (
+    LocalVolumeSource,
+    ObjectReference,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    PersistentVolumeSpec,
+)
+from kvtui.api.kubevirt.vmi import (
+    ContainerDiskSource,
+    PersistentVolumeClaimVolumeSource,
+    VirtualMachineInstance,
+    Volume,
+)
 from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Patch
 from kvtui.node.hypervisor import DomainId, DomainState, HypervisorRefused
@@ -20,6 +33,7 @@ from tests.node.builders import NODE, UUID, gate, launcher, vmi
 from tests.node.conftest import Bench, condition, is_ready, key, phase
 
 DOMAIN = DomainId(UUID)
+SECOND_UID = "7f0c1f4e-0000-4000-8000-000000000002"
 FINALIZER = {"finalizers": ["kvtui.io/test"]}
 
 
@@ -204,6 +218,69 @@ async def test_libvirts_own_words_reach_the_instance(bench: Bench) -> None:
     assert "closed the monitor" in (failed.status.conditions[0].message or "")
     running = await bench.until(VirtualMachineInstance, created.key, lambda v: phase(v) == "Running")
     assert condition(running, "Synchronized") == ""
+
+
+async def test_two_guests_with_one_uuid_are_told_and_the_first_runs_on(bench: Bench) -> None:
+    await bench.run(vmi())
+    second, _ = await bench.create(vmi("vm2", uid=SECOND_UID))
+    await bench.hand_over(second)
+    told = await bench.until(
+        VirtualMachineInstance,
+        second.key,
+        lambda v: condition(v, "Synchronized") == "False" and phase(v) == "Scheduled",
+    )
+    assert told is not None
+    words = next(c.message or "" for c in told.status.conditions if c.type == "Synchronized")
+    assert words.startswith(f"the UUID {UUID} is that of default/vm1")
+    assert bench.hypervisor.fakes[DOMAIN].status.state is DomainState.RUNNING
+
+
+async def test_a_guest_with_a_plugged_volume_starts_with_it_once_it_is_mounted(bench: Bench) -> None:
+    plugged = Volume(
+        name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="data", hotpluggable=True)
+    )
+    image = bench.layout.storage / "pv" / "disk.img"
+    await bench.client.create(volume("data", str(image.parent)))
+    bound = await bench.client.create(claim("data"))
+    await bench.client.patch_status(
+        PersistentVolumeClaim, bound.key, {"phase": "Bound", "capacity": {"storage": "8Mi"}}
+    )
+    created, _ = await bench.create(vmi(volumes=[plugged]))
+    await bench.hand_over(created)
+    entry = {"name": "data", "phase": "AttachedToNode", "target": "", "hotplugVolume": {"attachPodName": "p"}}
+    await bench.client.patch(VirtualMachineInstance, created.key, {"status": {"volumeStatus": [entry]}})
+    running = await bench.until(
+        VirtualMachineInstance,
+        created.key,
+        lambda v: v is not None and [s.phase for s in v.status.volume_status] == ["Ready"],
+    )
+    assert running is not None
+    assert image.exists()
+    await bench.agent.recorder.wait_written()
+    assert {"VolumeMountedToPod", "VolumeReady"} <= await reasons(bench, "vm1")
+
+
+def volume(name: str, directory: str) -> PersistentVolume:
+    return PersistentVolume(
+        metadata=ObjectMeta(name=f"pv-{name}"),
+        spec=PersistentVolumeSpec(
+            capacity={"storage": "8Mi"},
+            access_modes=["ReadWriteOnce"],
+            local=LocalVolumeSource(path=directory),
+            claim_ref=ObjectReference(kind="PersistentVolumeClaim", namespace="default", name=name),
+        ),
+    )
+
+
+def claim(name: str) -> PersistentVolumeClaim:
+    return PersistentVolumeClaim(
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=PersistentVolumeClaimSpec(
+            access_modes=["ReadWriteOnce"],
+            resources=VolumeResourceRequirements(requests={"storage": "8Mi"}),
+            volume_name=f"pv-{name}",
+        ),
+    )
 
 
 async def test_an_image_that_cannot_be_had_is_told_on_the_pod(bench: Bench) -> None:

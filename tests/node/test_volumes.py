@@ -187,6 +187,8 @@ def test_only_paths_below_our_roots_count_as_ours(layout: Layout, path: str) -> 
 
 async def test_a_host_disk_must_exist_unless_it_may_be_made(tmp_path: Path) -> None:
     path = tmp_path / "d.img"
+    with pytest.raises(InvalidObject, match="is not a file"):
+        await claims.ensure_host_disk(HostDisk(path=str(tmp_path), type="Disk"))
     with pytest.raises(InvalidObject, match="does not exist"):
         await claims.ensure_host_disk(HostDisk(path=str(path), type="Disk"))
     await claims.ensure_host_disk(HostDisk(path=str(path), type="DiskOrCreate", capacity="5Mi"))

@@ -198,9 +198,15 @@ async def ensure_host_disk(disk: HostDisk) -> Path:
     if not path.is_absolute() or ".." in path.parts:
         raise InvalidObject(f"hostDisk path {disk.path!r} is not absolute and plain")
     if disk.type == "Disk":
-        if not await asyncio.to_thread(path.is_file):
-            raise InvalidObject(f"hostDisk {disk.path} does not exist")
+        await asyncio.to_thread(_check_file, path)
         return path
     size = quantity.value(disk.capacity or 0) // MIB * MIB
     await asyncio.to_thread(_ensure, path.parent, path, size, True)
     return path
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InvalidObject(f"hostDisk {path} does not exist")
+    if not path.is_file():
+        raise InvalidObject(f"hostDisk {path} is not a file")
