@@ -7,7 +7,6 @@ have been filled, so a slow API server never costs a guest its life.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 from collections.abc import Callable
@@ -24,9 +23,8 @@ from kvtui.console.inotify import Watcher
 from kvtui.controlloop.controller import Controller
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
-from kvtui.errors import KvtuiError
-from kvtui.node import build, capabilities, mounts, observe, podstatus, rootless
-from kvtui.node.build import Builder, NodeTraits
+from kvtui.node import mounts, podstatus, rootless
+from kvtui.node.build import Builder
 from kvtui.node.console import Consoles
 from kvtui.node.credentials import Credentials
 from kvtui.node.domains import Domains
@@ -39,14 +37,13 @@ from kvtui.node.hypervisor import (
     DomainId,
     Event,
     Hypervisor,
-    HypervisorRefused,
     LifecycleChanged,
     LifecycleKind,
-    NodeFacts,
 )
-from kvtui.node.identity import QemuUser, user_of
+from kvtui.node.identity import QemuUser
 from kvtui.node.incidents import Incidents, Level
 from kvtui.node.instances import NodeCaches
+from kvtui.node.knowledge import Knowledge
 from kvtui.node.layout import Layout
 from kvtui.node.leftovers import Leftovers
 from kvtui.node.limits import Limits
@@ -74,8 +71,6 @@ from kvtui.node.workers import Workers
 from kvtui.settings import NodeSettings
 
 log = structlog.get_logger()
-STRANGERS_SETTLE = 1.0
-"""Seconds in which what others do to their domains counts as one change."""
 
 
 class Agent:
@@ -102,12 +97,7 @@ class Agent:
         self._hypervisor = hypervisor
         self._networks = networks
         self._engine = engine
-        self._facts: NodeFacts | None = None
-        self._traits: NodeTraits | None = None
-        self._known = asyncio.Event()
-        self._strangers = asyncio.Event()
-        """A domain that is nobody's here came or went, and memory with it."""
-        self._foreign = 0
+        self._knowledge = Knowledge(hypervisor, settings, engine, layout.vms, changed=lambda: self.registration.poke())
         self.began = False
         """What an earlier agent left is known."""
         self.records = Records(layout)
@@ -121,7 +111,7 @@ class Agent:
         self._incidents = Incidents(self.recorder, self.caches.cached)
         cache = ImageCache(layout.images, puller, limit=settings.image_cache)
         volumes = Volumes(client, layout, cache, self._qemu_user)
-        builder = Builder(self.traits, self._configuration, allow_emulation=settings.allow_emulation)
+        builder = Builder(self._knowledge.traits, self._configuration, allow_emulation=settings.allow_emulation)
         file_systems = FileSystems(client)
         self._downward_metrics = DownwardMetrics(hypervisor)
         self._starter = Starter(
@@ -207,11 +197,11 @@ class Agent:
             consoles=self.consoles,
             agents=self._guest_agents,
             keys=self._credentials,
-            traits=self.traits,
+            traits=self._knowledge.traits,
             plugging=devices,
             probes=self._probes,
             dumps=self._dumps,
-            limits=Limits(hypervisor, self.caches.pod, lambda: self.traits().kvm),
+            limits=Limits(hypervisor, self.caches.pod, lambda: self._knowledge.traits().kvm),
             forwards=forwards,
             migrations=self._migrations,
             forget=self._forget,
@@ -287,33 +277,25 @@ class Agent:
             settings=settings,
             storage=layout.storage,
             clock=clock,
-            facts=lambda: self._facts,
-            traits=lambda: self._traits,
+            facts=lambda: self._knowledge.facts,
+            traits=lambda: self._knowledge.found,
             health=self._health,
-            foreign_memory=lambda: self._foreign,
+            foreign_memory=lambda: self._knowledge.foreign,
             port=lambda: self.server.port,
         )
 
     # What rooms ask of each other
 
-    def traits(self) -> NodeTraits:
-        """Known once libvirt has answered; nothing that needs them runs before."""
-        assert self._traits is not None
-        return self._traits
-
     def _qemu_user(self, uid: str) -> QemuUser:
-        """Whom the QEMU of the VMI with this UID runs as."""
-        node, record = self.traits(), self.records.get(uid)
-        if record is None or not record.own_user:
-            return node.host.user
-        return user_of(uid, node.host.user, group=os.stat("/dev/kvm").st_gid if node.kvm else None)
+        record = self.records.get(uid)
+        return self._knowledge.qemu_user(uid, own=record is not None and record.own_user)
 
     def _configuration(self) -> KubeVirtConfiguration | None:
         found = next(iter(self._cluster.all()), None)
         return found.spec.configuration if found is not None else None
 
     def _health(self) -> Health:
-        return Health(self._hypervisor.connected and self._traits is not None)
+        return Health(self._hypervisor.connected and self._knowledge.found is not None)
 
     def look(self, uid: str) -> None:
         """Has the domain room look at a VMI."""
@@ -372,7 +354,7 @@ class Agent:
                 tasks.create_task(self.recorder.run(), name="events")
                 for informer in (*self.caches.all, self._cluster):
                     tasks.create_task(informer.run(), name=f"informer {informer.type.__name__}")
-                tasks.create_task(self._learn(), name="node facts")
+                tasks.create_task(self._knowledge.run(), name="node facts")
                 await self.server.started.wait()
                 tasks.create_task(self.registration.run(), name="registration")
                 tasks.create_task(self._workers.run(), name="workers")
@@ -386,7 +368,7 @@ class Agent:
                 tasks.create_task(self._clocks.run(), name="clocks")
                 tasks.create_task(self._migrations.run(), name="migrations")
                 tasks.create_task(self._probes.run(), name="probes")
-                await self._known.wait()
+                await self._knowledge.known.wait()
                 await self._leftovers.domains()
                 tasks.create_task(self._domain_loop.run(), name="domains")
                 tasks.create_task(self._pod_loop.run(), name="pods")
@@ -408,6 +390,7 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ConnectionChanged):
             self.registration.poke()
+            self._knowledge.outdated()
             self._look_at_all()
             return
         record = self.records.of_domain(event.domain)
@@ -417,41 +400,7 @@ class Agent:
                 self._clocks.set(event.domain)
             self.look(record.uid)
         elif isinstance(event, LifecycleChanged) and event.kind in (LifecycleKind.STARTED, LifecycleKind.STOPPED):
-            self._strangers.set()
-
-    async def _learn(self) -> None:
-        """Asks libvirt what this node is, again after each reconnect and now and then."""
-        while True:
-            await self._hypervisor.wait_connected()
-            pause = self._settings.relabel
-            self._strangers.clear()
-            try:
-                self._facts = await self._hypervisor.facts()
-                host = capabilities.host(observe.parse(await self._hypervisor.capabilities()))
-                self._foreign = await self._hypervisor.foreign_memory()
-                guests = await self._guests(host)
-                self._traits = await asyncio.to_thread(
-                    build.traits, self._engine, host, guests, kvm=self._settings.kvm, state=self._layout.vms
-                )
-                self._known.set()
-                self.registration.poke()
-            except KvtuiError as error:
-                log.warning("libvirt did not tell what this node is", error=str(error))
-                pause = 2.0
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._strangers.wait()
-                    await asyncio.sleep(STRANGERS_SETTLE)
-
-    async def _guests(self, host: capabilities.Host) -> capabilities.Guests:
-        kind = "kvm" if self._settings.kvm else "qemu"
-        machine = "q35" if host.arch == "x86_64" else ""
-        try:
-            text = await self._hypervisor.domain_capabilities(host.arch, machine, kind)
-        except HypervisorRefused as error:
-            log.warning("libvirt tells no CPU models", error=str(error))
-            return capabilities.Guests(usable=(), known=())
-        return capabilities.guests(observe.parse(text))
+            self._knowledge.outdated()
 
 
 def engine_id(data: Path) -> str:

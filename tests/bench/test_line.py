@@ -133,7 +133,8 @@ def machine(name: str, disk: str) -> VirtualMachine:
     }
     spec = {
         "terminationGracePeriodSeconds": 0,
-        "domain": {"memory": {"guest": "96Mi"}, "devices": devices},
+        # Little enough for a crowd of them on a small machine.
+        "domain": {"memory": {"guest": "96Mi"}, "resources": {"requests": {"cpu": "10m"}}, "devices": devices},
         "networks": [{"name": "default", "pod": {}}],
         "volumes": [{"name": "root", "hostDisk": {"path": disk, "type": "Disk", "shared": True}}],
     }
