@@ -115,6 +115,25 @@ async def test_an_image_with_a_backing_file_is_refused(tmp_path: Path) -> None:
     assert (found.format, found.virtual_size) == ("qcow2", 3 * MIB)
 
 
+@needs_qemu_img
+async def test_a_raw_disk_stays_raw_whatever_its_guest_wrote_into_it(tmp_path: Path) -> None:
+    disk, overlay = tmp_path / "disk", tmp_path / "overlay"
+    await qemuimg.create_overlay(disk, str(_zeros(tmp_path / "secret")), "raw")  # a header that names another file
+    with disk.open("r+b") as file:
+        file.truncate(5 * MIB)
+    await qemuimg.create_overlay(overlay, str(disk), "raw")
+    command = ["qemu-img", "info", "--output=json", str(overlay)]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert (found["virtual-size"], found["backing-filename-format"]) == (5 * MIB, "raw")
+    with pytest.raises(InvalidObject, match="backing file"):
+        await qemuimg.create_overlay(tmp_path / "other", str(disk), "qcow2")
+
+
+def _zeros(path: Path) -> Path:
+    path.write_bytes(bytes(MIB))
+    return path
+
+
 def bound(layout: Layout, path: str, request: str = "10Mi", capacity: str = "20Mi") -> claims.Claim:
     claim = PersistentVolumeClaim(
         metadata=ObjectMeta(name="data"),

@@ -24,9 +24,13 @@ class ImageInfo:
     allocated: int
 
 
-async def inspect(path: Path, *, memory_limit: int = 2000 * MIB) -> ImageInfo:
-    """Format and size of a foreign image at an absolute path. Raises InvalidObject unless it is plain raw or qcow2."""
-    command = ("qemu-img", "info", "--output=json", "-U", str(path))
+async def inspect(path: Path, *, format_: str = "", memory_limit: int = 2000 * MIB) -> ImageInfo:
+    """Format and size of a foreign image at an absolute path. Raises InvalidObject unless it is plain raw or qcow2.
+
+    `format_` is what it is to be taken for; a guest may have written another format's header into its raw disk.
+    """
+    known = ("-f", format_) if format_ else ()
+    command = ("qemu-img", "info", "--output=json", *known, "-U", str(path))
     try:
         answer = json.loads(await run(*command, timeout=30, limits=Limits(memory=memory_limit)))
     except (ProgramFailed, ValueError) as error:
@@ -42,8 +46,12 @@ async def inspect(path: Path, *, memory_limit: int = 2000 * MIB) -> ImageInfo:
 
 
 async def create_overlay(path: Path, backing: str, backing_format: str) -> None:
-    """A qcow2 over an image; `backing` is the path that QEMU will use."""
-    await _create(path, "-b", backing, "-F", backing_format)
+    """A qcow2 over a foreign image, which only the confined program reads; `backing` is the path that QEMU will use.
+
+    Raises InvalidObject.
+    """
+    info = await inspect(Path(backing), format_=backing_format)
+    await _create(path, "-u", "-b", backing, "-F", backing_format, size=info.virtual_size)
 
 
 async def create_empty(path: Path, size: int) -> None:
