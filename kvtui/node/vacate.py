@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import structlog
-
 from kvtui.node import mounts
 from kvtui.node.layout import layout_of
 from kvtui.node.network.rules import Rules
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.network.settings import NetworkSettings
-from kvtui.node.state import Records
+from kvtui.node.state import Records, Stage
 
-log = structlog.get_logger()
+BEFORE = (Stage.PREPARING, Stage.READY, Stage.INCOMING, Stage.STARTING)
 
 
 async def sweep(data: Path, node: str, settings: NetworkSettings) -> bool:
@@ -28,7 +26,8 @@ async def sweep(data: Path, node: str, settings: NetworkSettings) -> bool:
     records = Records(layout)
     records.load()
     alive = running(r.domain for r in records if r.domain)
-    kept = {r.pod_uid for r in records if r.domain in alive}
+    # What has not started yet will go on with what was made for it.
+    kept = {r.pod_uid for r in records if r.domain in alive or r.stage in BEFORE}
     async with Networks(layout.node / "net", settings) as networks:
         for uid in await networks.known():
             if uid not in kept:
