@@ -50,6 +50,8 @@ RECOVERY_WINDOW, RECOVERY_FIRST, RECOVERY_MAX = 30.0, 10.0, 180.0
 
 OUTAGE = 5.0
 """Seconds without libvirt before VMIs say so."""
+PATIENCE = 5.0
+"""Seconds for which a start waits for what others make before that is told."""
 
 
 class SyncFailed(Transient):
@@ -123,6 +125,8 @@ class Domains:
         self._signal_every = signal_every
         self._resync = resync
         self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: dict[str, float] = {}
+        """Loop time since which the start of a VMI waits for others."""
         self._recoveries: dict[str, _Recovery] = {}
         self._deaf: set[str] = set()
         """Guests whose agents were asked for a shutdown in vain."""
@@ -164,6 +168,7 @@ class Domains:
                 result = moving
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
+            self._waiting.pop(uid, None)
             self._recoveries.pop(uid, None)
             self._deaf.discard(uid)
         return result
@@ -236,14 +241,24 @@ class Domains:
             await self._starter.start(vmi, record)
         except (ClaimPending, PredecessorAlive) as error:
             log.debug("the start waits", vmi=str(vmi.key), error=str(error))
+            await self._tell_wait(vmi, error)
             return False
         except (Unreachable, Conflict):
             raise
         except KvtuiError as error:
             await self.report_failure(vmi, error)
             raise SyncFailed(str(error)) from error
+        self._waiting.pop(vmi.metadata.uid, None)
         self._recorder.normal(vmi, "Started", "VirtualMachineInstance started.")
         return True
+
+    async def _tell_wait(self, vmi: VirtualMachineInstance, why: KvtuiError) -> None:
+        """What is missing is told once it is missing for long: most things come by themselves in no time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._waiting.setdefault(vmi.metadata.uid, now) < PATIENCE:
+            return
+        if all(c.type != status.SYNCHRONIZED for c in vmi.status.conditions):
+            await self.report_failure(vmi, why)
 
     async def report_failure(self, vmi: VirtualMachineInstance, error: KvtuiError) -> None:
         """Synchronized=False and an event, with the error's own words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -26,6 +27,7 @@ from kvtui.api.kubevirt.vmi import (
 )
 from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Patch
+from kvtui.node import domains
 from kvtui.node.hypervisor import DomainId, DomainState, HypervisorRefused
 from kvtui.node.owner import URI
 from kvtui.node.registration import LEASES
@@ -258,6 +260,27 @@ async def test_a_guest_with_a_plugged_volume_starts_with_it_once_it_is_mounted(b
     assert image.exists()
     await bench.agent.recorder.wait_written()
     assert {"VolumeMountedToPod", "VolumeReady"} <= await reasons(bench, "vm1")
+
+
+async def test_a_volume_that_is_not_there_is_told_after_a_while_and_waited_for(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domains, "PATIENCE", 0.0)
+    gone = tmp_path / "by-hand"
+    await bench.client.create(volume("data", str(gone)))
+    bound = await bench.client.create(claim("data"))
+    await bench.client.patch_status(PersistentVolumeClaim, bound.key, {"phase": "Bound"})
+    source = PersistentVolumeClaimVolumeSource(claim_name="data")
+    created, _ = await bench.create(vmi(volumes=[Volume(name="data", persistent_volume_claim=source)]))
+    await bench.hand_over(created)
+    told = await bench.until(VirtualMachineInstance, created.key, lambda v: condition(v, "Synchronized") == "False")
+    assert told is not None
+    assert [c.message for c in told.status.conditions if c.type == "Synchronized"] == [
+        f"the directory {gone} is not there"
+    ]
+    gone.mkdir()
+    running = await bench.until(VirtualMachineInstance, created.key, lambda v: phase(v) == "Running")
+    assert condition(running, "Synchronized") == ""
 
 
 def volume(name: str, directory: str) -> PersistentVolume:
