@@ -10,6 +10,7 @@ from typing import Any
 from kvtui.apiserver.kinds import (
     autoscaling,
     bookkeeping,
+    certificates,
     config,
     crds,
     limits,
@@ -247,6 +248,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         short_names=("csr",),
         status=True,
         subresources=(Subresource("approval"),),
+        strategy=certificates.SigningRequests(),
     ),
     _info("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", short_names=("netpol",), generation=True),
     _info("networking.k8s.io/v1", "ingresses", "Ingress", short_names=("ing",), status=True, generation=True),

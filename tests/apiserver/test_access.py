@@ -327,3 +327,15 @@ async def test_limit_ranges_bound_requests_and_limits_of_containers_and_pods(api
         in (await run("d", {"requests": {"cpu": "600m"}})).message
     )
     assert "maximum cpu usage per Pod is 800m, but limit is 1" in (await run("e", {}, {})).message
+
+
+async def test_a_signing_request_says_who_asks_and_stays_as_it_was_asked(api: Api) -> None:
+    requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    spec = {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"], "username": "somebody else"}
+    made = await api.post(requests, {"metadata": {"name": "c"}, "spec": spec})
+    assert made.body["spec"]["username"] == "kubernetes-admin"
+    assert "system:masters" in made.body["spec"]["groups"]
+    changed = await api.merge(f"{requests}/c", {"spec": {"signerName": "example.com/other"}})
+    assert (changed.code, changed.reason) == (422, "Invalid")
+    approved = {"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]}}
+    assert (await api.merge(f"{requests}/c/approval", approved)).code == 200

@@ -258,3 +258,115 @@ def test_every_builtin_kind_can_be_shown_even_empty(info: ResourceInfo) -> None:
     table = render(info, [{"metadata": {"name": "x"}}], now=NOW)
     assert len(table["rows"][0]["cells"]) == len(table["columnDefinitions"])
     assert (table["columnDefinitions"][0]["format"] == "name") is (info.kind != "Event")
+
+
+CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+NOW_CPU = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 20}}}
+QUEUES = {"queues": 64, "handSize": 6, "queueLengthLimit": 50}
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "obj", "cells"),
+    [
+        (
+            "CertificateSigningRequest",
+            "certificates.k8s.io",
+            {
+                "spec": {"signerName": "s", "username": "u", "expirationSeconds": 600},
+                "status": {"conditions": [{"type": "Approved"}], "certificate": "eA=="},
+            },
+            ["5m", "s", "u", "600s", "Approved,Issued"],
+        ),
+        (
+            "HorizontalPodAutoscaler",
+            "autoscaling",
+            {
+                "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 3, "metrics": [CPU]},
+                "status": {"currentMetrics": [NOW_CPU], "currentReplicas": 2},
+            },
+            ["Deployment/d", "cpu: 20%/50%", "<unset>", 3, 2, "5m"],
+        ),
+        (
+            "Ingress",
+            "networking.k8s.io",
+            {
+                "spec": {"ingressClassName": "n", "rules": [{"host": h} for h in "abcd"], "tls": [{}]},
+                "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+            },
+            ["n", "a,b,c + 1 more...", "192.0.2.1", "80, 443", "5m"],
+        ),
+        (
+            "IngressClass",
+            "networking.k8s.io",
+            {"spec": {"controller": "x", "parameters": {"apiGroup": "g", "kind": "K", "name": "n"}}},
+            ["x", "K.g/n", "5m"],
+        ),
+        ("NetworkPolicy", "networking.k8s.io", {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}, ["a=b", "5m"]),
+        (
+            "Endpoints",
+            "",
+            {"subsets": [{"addresses": [{"ip": "1"}, {"ip": "2"}], "ports": [{"port": 80}]}]},
+            ["1:80,2:80", "5m"],
+        ),
+        (
+            "CronJob",
+            "batch",
+            {"spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": TEMPLATE}}}},
+            ["@daily", "<none>", "False", 0, "<none>", "5m", "c", "i", "<none>"],
+        ),
+        (
+            "FlowSchema",
+            "flowcontrol.apiserver.k8s.io",
+            {
+                "spec": {"priorityLevelConfiguration": {"name": "p"}, "matchingPrecedence": 9},
+                "status": {"conditions": [{"type": "Dangling", "status": "False"}]},
+            },
+            ["p", 9, "<none>", "5m", "False"],
+        ),
+        (
+            "PriorityLevelConfiguration",
+            "flowcontrol.apiserver.k8s.io",
+            {
+                "spec": {
+                    "type": "Limited",
+                    "limited": {"nominalConcurrencyShares": 5, "limitResponse": {"queuing": QUEUES}},
+                }
+            },
+            ["Limited", 5, 64, 6, 50, "5m"],
+        ),
+        (
+            "ValidatingAdmissionPolicy",
+            "admissionregistration.k8s.io",
+            {"spec": {"validations": [{}, {}], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}},
+            [2, "v1/ConfigMap", "5m"],
+        ),
+        (
+            "ValidatingAdmissionPolicyBinding",
+            "admissionregistration.k8s.io",
+            {"spec": {"policyName": "p", "paramRef": {"namespace": "n", "name": "x"}}},
+            ["p", "n/x", "5m"],
+        ),
+        ("PodTemplate", "", {"template": TEMPLATE}, ["c", "i", "a=b"]),
+        ("RuntimeClass", "node.k8s.io", {"handler": "h"}, ["h", "5m"]),
+        ("CSIDriver", "storage.k8s.io", {"spec": {}}, [True, False, False, "<unset>", False, "Persistent", "5m"]),
+        ("CSINode", "storage.k8s.io", {"spec": {"drivers": [{}]}}, [1, "5m"]),
+        ("CSIStorageCapacity", "storage.k8s.io", {"storageClassName": "s", "capacity": "1Gi"}, ["s", "1Gi"]),
+        ("VolumeAttributesClass", "storage.k8s.io", {"driverName": "d"}, ["d", "5m"]),
+        (
+            "VolumeAttachment",
+            "storage.k8s.io",
+            {"spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}}},
+            ["a", "v", "n", False, "5m"],
+        ),
+        (
+            "ReplicationController",
+            "",
+            {"spec": {"selector": {"a": "b"}, "template": TEMPLATE, "replicas": 2}},
+            [2, 0, 0, "5m", "c", "i", "a=b"],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_kinds_that_others_need_are_shown_too(kind: str, group: str, obj: Object, cells: list[Any]) -> None:
+    assert render(builtin(kind, group), [named(**obj)], now=NOW)["rows"][0]["cells"][1:] == cells

@@ -51,13 +51,13 @@ class Printer:
 _AGE = Column("Age")
 
 
-def _columns(*names: str) -> tuple[Column, ...]:
+def columns(*names: str) -> tuple[Column, ...]:
     """`Name`, or `Name:type`; names that start with + are wide."""
-    columns: list[Column] = []
+    found: list[Column] = []
     for text in names:
         name, _, type_ = text.lstrip("+").partition(":")
-        columns.append(Column(name, type_ or "string", wide=text.startswith("+")))
-    return tuple(columns)
+        found.append(Column(name, type_ or "string", wide=text.startswith("+")))
+    return tuple(found)
 
 
 def _namespace(obj: Object, now: datetime) -> list[Any]:
@@ -354,16 +354,16 @@ def _endpoint_slice(obj: Object, now: datetime) -> list[Any]:
     return [obj.get("addressType", ""), ports, shown or UNSET, created(obj, now)]
 
 
-_REPLICA_COLUMNS = _columns(
+_REPLICA_COLUMNS = columns(
     "Desired:integer", "Current:integer", "Ready:integer", "Age", "+Containers", "+Images", "+Selector"
 )
 _RBAC = "rbac.authorization.k8s.io"
 _HOOKS = "admissionregistration.k8s.io"
 
 PRINTERS: dict[tuple[str, str], Printer] = {
-    ("", "Namespace"): Printer(_columns("Status", "Age"), _namespace),
+    ("", "Namespace"): Printer(columns("Status", "Age"), _namespace),
     ("", "Node"): Printer(
-        _columns(
+        columns(
             "Status",
             "Roles",
             "Age",
@@ -377,13 +377,13 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         _node,
     ),
     ("", "Pod"): Printer(
-        _columns("Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"), pod_cells
+        columns("Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"), pod_cells
     ),
-    ("", "ConfigMap"): Printer(_columns("Data:integer", "Age"), _config_map),
-    ("", "Secret"): Printer(_columns("Type", "Data:integer", "Age"), _secret),
-    ("", "ServiceAccount"): Printer(_columns("Secrets:integer", "Age"), _service_account),
+    ("", "ConfigMap"): Printer(columns("Data:integer", "Age"), _config_map),
+    ("", "Secret"): Printer(columns("Type", "Data:integer", "Age"), _secret),
+    ("", "ServiceAccount"): Printer(columns("Secrets:integer", "Age"), _service_account),
     ("", "PersistentVolume"): Printer(
-        _columns(
+        columns(
             "Capacity",
             "Access Modes",
             "Reclaim Policy",
@@ -398,7 +398,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         _volume,
     ),
     ("", "PersistentVolumeClaim"): Printer(
-        _columns(
+        columns(
             "Status",
             "Volume",
             "Capacity",
@@ -411,15 +411,15 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         _claim,
     ),
     ("storage.k8s.io", "StorageClass"): Printer(
-        _columns(
+        columns(
             "Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion:boolean", "Age", "+Parameters"
         ),
         _class,
         _class_name,
     ),
-    ("coordination.k8s.io", "Lease"): Printer(_columns("Holder", "Age"), _lease),
+    ("coordination.k8s.io", "Lease"): Printer(columns("Holder", "Age"), _lease),
     ("", "Event"): Printer(
-        _columns(
+        columns(
             "Last Seen",
             "Type",
             "Reason",
@@ -435,14 +435,16 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         named=False,
     ),
     ("apps", "Deployment"): Printer(
-        _columns("Ready", "Up-to-date:integer", "Available:integer", "Age", "+Containers", "+Images", "+Selector"),
+        columns("Ready", "Up-to-date:integer", "Available:integer", "Age", "+Containers", "+Images", "+Selector"),
         _deployment,
     ),
     ("apps", "ReplicaSet"): Printer(_REPLICA_COLUMNS, _replica_set),
-    ("", "ReplicationController"): Printer(_REPLICA_COLUMNS, _replica_set),
-    ("apps", "StatefulSet"): Printer(_columns("Ready", "Age", "+Containers", "+Images"), _stateful_set),
+    ("", "ReplicationController"): Printer(
+        _REPLICA_COLUMNS, lambda obj, now: [*_replica_set(obj, now)[:-1], pairs(spec(obj).get("selector"))]
+    ),
+    ("apps", "StatefulSet"): Printer(columns("Ready", "Age", "+Containers", "+Images"), _stateful_set),
     ("apps", "DaemonSet"): Printer(
-        _columns(
+        columns(
             "Desired:integer",
             "Current:integer",
             "Ready:integer",
@@ -456,25 +458,25 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         ),
         _daemon_set,
     ),
-    ("apps", "ControllerRevision"): Printer(_columns("Controller", "Revision:integer", "Age"), _revision),
+    ("apps", "ControllerRevision"): Printer(columns("Controller", "Revision:integer", "Age"), _revision),
     ("batch", "Job"): Printer(
-        _columns("Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"), _job
+        columns("Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"), _job
     ),
-    ("", "Service"): Printer(_columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
+    ("", "Service"): Printer(columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
     ("discovery.k8s.io", "EndpointSlice"): Printer(
-        _columns("AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice
+        columns("AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice
     ),
-    (_RBAC, "RoleBinding"): Printer(_columns("Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), _binding),
-    (_RBAC, "ClusterRoleBinding"): Printer(_columns("Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), _binding),
+    (_RBAC, "RoleBinding"): Printer(columns("Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), _binding),
+    (_RBAC, "ClusterRoleBinding"): Printer(columns("Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), _binding),
     ("policy", "PodDisruptionBudget"): Printer(
-        _columns("Min Available", "Max Unavailable", "Allowed Disruptions:integer", "Age"), _budget
+        columns("Min Available", "Max Unavailable", "Allowed Disruptions:integer", "Age"), _budget
     ),
     ("scheduling.k8s.io", "PriorityClass"): Printer(
-        _columns("Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"), _priority_class
+        columns("Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"), _priority_class
     ),
-    ("", "ResourceQuota"): Printer(_columns("Request", "Limit", "Age"), _quota),
-    ("apiregistration.k8s.io", "APIService"): Printer(_columns("Service", "Available", "Age"), _api_service),
-    (_HOOKS, "MutatingWebhookConfiguration"): Printer(_columns("Webhooks:integer", "Age"), _webhooks),
-    (_HOOKS, "ValidatingWebhookConfiguration"): Printer(_columns("Webhooks:integer", "Age"), _webhooks),
+    ("", "ResourceQuota"): Printer(columns("Request", "Limit", "Age"), _quota),
+    ("apiregistration.k8s.io", "APIService"): Printer(columns("Service", "Available", "Age"), _api_service),
+    (_HOOKS, "MutatingWebhookConfiguration"): Printer(columns("Webhooks:integer", "Age"), _webhooks),
+    (_HOOKS, "ValidatingWebhookConfiguration"): Printer(columns("Webhooks:integer", "Age"), _webhooks),
 }
 PRINTERS[("events.k8s.io", "Event")] = PRINTERS[("", "Event")]

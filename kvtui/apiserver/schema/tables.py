@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kvtui.apiserver.resources import PrinterColumn, ResourceInfo
 from kvtui.apiserver.schema import jsonpath
 from kvtui.apiserver.schema.cells import Column, age, moment
+from kvtui.apiserver.schema.further_printers import FURTHER
 from kvtui.apiserver.schema.printers import PRINTERS, Printer
 
 Object = dict[str, Any]
@@ -18,6 +19,7 @@ IncludeObject = Literal["None", "Metadata", "Object"]
 
 _NAME = Column("Name", "string", "name", "The name of the object, unique among its kind in a namespace.")
 _AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp", description="Time since the object was created.")
+_ALL = {**PRINTERS, **FURTHER}
 _CREATED = Column("Created At", "date", "", "When the object was created.")
 _DEFAULT = Printer((_CREATED,), lambda obj, _now: [(obj.get("metadata") or {}).get("creationTimestamp")])
 
@@ -29,7 +31,7 @@ def render(info: ResourceInfo, objs: list[Object], *, now: datetime, include_obj
         definitions = [_NAME.wire(), *(_definition(column) for column in columns)]
         rows = [_row(obj, [_name(obj), *(_cell(obj, c, now) for c in columns)], include_object) for obj in objs]
     else:
-        printer = PRINTERS.get((info.group, info.kind), _DEFAULT)
+        printer = _ALL.get((info.group, info.kind), _DEFAULT)
         first = (_NAME,) if printer.named else ()
         definitions = [column.wire() for column in (*first, *printer.columns)]
         rows = [_built_in(printer, obj, now, include_object) for obj in objs]
