@@ -15,6 +15,7 @@ from kvtui.api.meta import ObjectMeta
 from kvtui.api.registry import owner_reference
 from kvtui.api.wire import evolve
 from kvtui.controllers import names
+from kvtui.controllers.virtualmachine import memorydump
 from kvtui.controllers.virtualmachine.view import View
 
 FIRMWARE_NAMESPACE = uuid.UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
@@ -65,6 +66,7 @@ def instance_of(
     if view.strategy == "WaitAsReceiver":
         given[names.CREATE_MIGRATION_TARGET] = "true"
     spec = with_default_input(with_firmware_uuid(spec, vm.metadata.name), preferred)
+    spec = memorydump.without_done(spec, vm.status.memory_dump_request)
     if view.start_requested and view.request is not None and view.request.data.get("paused") == "true":
         spec = evolve(spec, start_strategy="Paused")
     return VirtualMachineInstance(

@@ -8,7 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvtui.api.kubevirt.vm import VirtualMachineMemoryDumpRequest
-from kvtui.api.kubevirt.vmi import MemoryDumpVolumeSource, VirtualMachineInstance, Volume, VolumeStatus
+from kvtui.api.kubevirt.vmi import (
+    MemoryDumpVolumeSource,
+    VirtualMachineInstance,
+    VirtualMachineInstanceSpec,
+    Volume,
+    VolumeStatus,
+)
 from kvtui.api.times import to_time
 from kvtui.api.wire import evolve
 from kvtui.controllers.virtualmachine.view import View
@@ -38,6 +44,15 @@ def _with(volumes: list[Volume], claim: str) -> list[Volume]:
 
 def _without(volumes: list[Volume], claim: str) -> list[Volume]:
     return [v for v in volumes if v.name != claim or v.memory_dump is None]
+
+
+def without_done(
+    spec: VirtualMachineInstanceSpec, request: VirtualMachineMemoryDumpRequest | None
+) -> VirtualMachineInstanceSpec:
+    """The spec of a new instance: the template keeps the volume of a dump, which a start must not make again."""
+    if request is None or request.phase in ("Associating", "InProgress"):
+        return spec
+    return evolve(spec, volumes=_without(spec.volumes, request.claim_name))
 
 
 def _plug(vmi: VirtualMachineInstance | None, volumes: list[Volume]) -> VirtualMachineInstance | None:

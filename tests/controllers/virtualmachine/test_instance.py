@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kvtui.api.kubevirt.instancetype import DevicePreferences
+from kvtui.api.kubevirt.vm import VirtualMachineMemoryDumpRequest
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec
 from kvtui.api.wire import from_wire
+from kvtui.controllers.virtualmachine import memorydump
 from kvtui.controllers.virtualmachine.instance import with_default_input
 from tests.controllers.builders import guest
 
@@ -24,3 +26,15 @@ def test_the_input_that_is_attached_by_itself_follows_the_preference(
     spec = from_wire(guest(devices={"autoattachInputDevice": True}), VirtualMachineInstanceSpec)
     (device,) = with_default_input(spec, preferred).domain.devices.inputs
     assert (device.name, device.bus, device.type) == expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "kept"),
+    [("Associating", True), ("InProgress", True), ("Unmounting", False), ("Completed", False), ("Failed", False)],
+)
+def test_a_start_makes_no_dump_that_has_been_made(phase: str, kept: bool) -> None:
+    volumes = [{"name": "root", "emptyDisk": {"capacity": "1Gi"}}, {"name": "d", "memoryDump": {"claimName": "d"}}]
+    spec = from_wire({**guest(), "volumes": volumes}, VirtualMachineInstanceSpec)
+    request = VirtualMachineMemoryDumpRequest(claim_name="d", phase=phase)
+    left = [v.name for v in memorydump.without_done(spec, request).volumes]
+    assert left == (["root", "d"] if kept else ["root"])
