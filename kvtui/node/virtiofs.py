@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ QEMUS_OWN = "qemu"
 """Directory of the server that came with QEMU before 8 and has other options than its successor."""
 NOBODY = 65534
 _READ_ONLY_CAPABILITIES = ":".join(f"-{name}" for name in ("dac_override", "fowner", "chown"))
-_RUN = 'echo $$ > "$1"; shift; exec "$@"'
+_RUN = 'number=$1; shift; "$@" & echo $! > "$number"'
+"""The shell ends at once, so that the server is nobody's child, whatever becomes of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,6 @@ class FileSystems:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tasks: set[asyncio.Task[int]] = set()
 
     async def start(self, vmi: VirtualMachineInstance, prepared: Prepared, user: QemuUser) -> None:
         """Makes directories and servers anew for a domain that is about to start. Raises NotFound, ProgramMissing."""
@@ -122,23 +123,25 @@ class FileSystems:
         number = directory.own / f"{path.name}.pid"
         with await asyncio.to_thread(listen, path, user) as listener:
             descriptor = listener.fileno()
-            process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _RUN, "sh", str(number)),
-                *command(program, share, descriptor),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                pass_fds=(descriptor,),
-                start_new_session=True,
-            )
-        task = asyncio.create_task(process.wait(), name=f"virtiofsd {share.name}")
-        self._tasks.add(task)  # reaps it; a server that this agent has only found is nobody's child here
-        task.add_done_callback(self._tasks.discard)
-        log.info("file system server started", share=share.name, pid=process.pid)
+            await launch(command(program, share, descriptor), number, pass_fds=(descriptor,))
+        log.info("file system server started", share=share.name)
 
     async def gone(self, directory: VmDirectory) -> None:
         """The domain is down for good."""
         await asyncio.to_thread(stop_all, directory)
+
+
+async def launch(arguments: Sequence[str], number: Path, *, pass_fds: Sequence[int]) -> None:
+    """Starts a process that is nobody's child, with its number in a file."""
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", _RUN, "sh", str(number), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+    await process.wait()
 
 
 def listen(path: Path, user: QemuUser) -> socket.socket:

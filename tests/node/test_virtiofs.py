@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from kvtui.errors import InvalidObject
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import VmDirectory
-from kvtui.node.virtiofs import Share, command, listen, publish, stop_all
+from kvtui.node.virtiofs import Share, command, launch, listen, publish, stop_all
 
 
 def names(directory: Path) -> dict[str, bytes]:
@@ -70,3 +71,17 @@ def test_only_servers_are_ended_and_not_who_has_their_number_now(tmp_path: Path)
     (tmp_path / "fs-2.pid").write_text("no number")
     stop_all(VmDirectory(tmp_path, tmp_path))
     assert list(tmp_path.glob("fs-*.pid")) == []
+
+
+async def test_a_server_outlives_whoever_started_it_and_is_ended_with_its_guest(tmp_path: Path) -> None:
+    program = tmp_path / "virtiofsd"
+    program.symlink_to("/bin/sleep")
+    directory = VmDirectory(tmp_path, tmp_path)
+    number = tmp_path / "fs-1.pid"
+    await launch([str(program), "60"], number, pass_fds=())
+    pid = int(number.read_text())
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid())
+    ended = os.pidfd_open(pid)
+    stop_all(directory)
+    assert select.select([ended], [], [], 10)[0]
+    os.close(ended)
