@@ -57,9 +57,13 @@ def _compression(chunk: bytes) -> Compression | None:
 class Extractor:
     """Reads one layer in a thread and hands the wanted file to `sink` in pieces."""
 
-    def __init__(self, wanted: Callable[[str], bool], sink: Callable[[bytes], None]) -> None:
+    def __init__(self, wanted: Callable[[str], bool], sink: Callable[[bytes], None], *, every: bool = False) -> None:
+        """`every` looks at the whole layer, for a second file that is wanted."""
         self.found = ""
         """Path of the file that was handed over."""
+        self.further = ""
+        """Path of another wanted file behind it, where that is looked for."""
+        self._every = every
         self._wanted = wanted
         self._sink = sink
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
@@ -99,12 +103,16 @@ class Extractor:
                         continue
                     if not member.isreg():
                         raise ImportFailed(f"Cannot locate image file: {name} is not a plain file")
+                    if self.found:
+                        self.further = name
+                        return
                     content = archive.extractfile(member)
                     assert content is not None
                     self.found = name
                     while piece := content.read(1 << 20):
                         self._sink(piece)
-                    return
+                    if not self._every:
+                        return
         except (tarfile.TarError, ValueError, EOFError) as error:
             self._failure = ImportFailed(f"Failed to read registry image: {error}")
         except BaseException as error:  # handed to the loop, which raises it

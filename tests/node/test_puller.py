@@ -58,3 +58,15 @@ async def test_an_image_without_the_file_says_which_and_leaves_nothing(registry:
     with pytest.raises(KvtuiError, match="manifest unknown"):
         await images.get("quay.io/kubevirt/gone:1", Wanted())
     assert not list((tmp_path / "images").glob("*i-*"))
+
+
+async def test_of_two_files_below_disk_none_is_the_disk_unless_it_is_named(
+    registry: OciRegistry, tmp_path: Path
+) -> None:
+    registry.push("m/two:1", [{"disk/a.img": DISK, "disk/b.img": DISK[:4096]}], tmp_path / "layout")
+    images = cache(tmp_path, registry)
+    with pytest.raises(KvtuiError, match="more than one file found in folder /disk, only one disk is allowed"):
+        await images.get("quay.io/kubevirt/two:1", Wanted())
+    assert not list((tmp_path / "images").glob("*i-*"))
+    named = await images.get("quay.io/kubevirt/two:1", Wanted(paths=("/disk/b.img",)))
+    assert named.virtual_size == 4096

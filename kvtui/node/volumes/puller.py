@@ -46,12 +46,16 @@ class RegistryPuller:
             for layer in reversed(resolved.layers):
                 for want in self._wanted(wanted, found):
                     sink = _Sink(into, len(found))
-                    extractor = Extractor(want, sink.write)
+                    extractor = Extractor(want, sink.write, every=not wanted.paths)
                     try:
                         async with registry.blob(resolved, layer) as chunks:
                             taken = await extractor.run(chunks)
                     finally:
                         sink.close()
+                    if extractor.further:
+                        raise InvalidObject(
+                            f"more than one file found in folder {wanted.directory}, only one disk is allowed"
+                        )
                     if taken:
                         name = PurePosixPath(extractor.found).name
                         target = into / f"{len(found)}-{name}" if (into / name).exists() else into / name
