@@ -8,7 +8,10 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.client.rest import Client
 from kvtui.domainxml import live
+from kvtui.node.network.helper import Pid
+from kvtui.node.virtiofs import SERVERS
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import in_node, kubectl, wait_running
 
@@ -243,3 +248,101 @@ async def test_a_guest_that_cannot_start_says_why_and_starts_when_it_can(
 
 def failure(instance: VMI) -> str:
     return next((c.message or "" for c in instance.status.conditions if c.type == "Synchronized"), "")
+
+
+@contextlib.contextmanager
+def loop_device() -> Iterator[tuple[str, Path]]:
+    """A block device of 12 MiB, and the file behind it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        backing = Path(place) / "block.raw"
+        with backing.open("wb") as file:
+            file.truncate(12 * MIB)
+        made = subprocess.run(["losetup", "-f", "--show", backing], capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"this machine has no loop device to spare: {made.stderr.strip()}")
+        try:
+            yield made.stdout.strip(), backing
+        finally:
+            subprocess.run(["losetup", "-d", made.stdout.strip()], check=True)
+
+
+async def test_a_block_claim_is_the_device_itself_and_grows_with_it(lab: Lab, client: Client) -> None:
+    shape = {"accessModes": ["ReadWriteMany"], "volumeMode": "Block", "storageClassName": "by-hand"}
+    with loop_device() as (device, backing):
+        retained = {"capacity": {"storage": "12Mi"}, "persistentVolumeReclaimPolicy": "Retain"}
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "raw-device"},
+            "spec": {**shape, **retained, "hostPath": {"path": device}},
+        }
+        bound = claim("raw")
+        bound["spec"] = {**shape, "resources": {"requests": {"storage": "12Mi"}}}
+        disk = {"name": "raw", "disk": {"bus": "virtio"}, "blockSize": {"matchVolume": {"enabled": True}}}
+        vm = machine("blocky", devices(disk), [{"name": "raw", "persistentVolumeClaim": {"claimName": "raw"}}])
+        with existing(lab, volume, bound, vm):
+            instance = await wait_running(client, "blocky")
+            found = (await domain_of(lab, client, instance.key)).disk("raw")
+            assert found is not None
+            assert found.source == device
+            sizes = found.element.find("blockio")
+            assert sizes is not None
+            assert sizes.get("logical_block_size") == "512"
+            with backing.open("r+b") as file:
+                file.truncate(20 * MIB)
+            subprocess.run(["losetup", "-c", device], check=True)
+            kubectl(lab, "annotate", "vmi/blocky", "seen=now")
+            ask = ("virsh", "domblkinfo", "default_blocky", "vda")
+            async with asyncio.timeout(30):
+                while int(in_node(lab, instance.status.node_name or "", *ask).split()[1]) != 20 * MIB:
+                    await asyncio.sleep(0.3)  # nothing tells when QEMU has looked at its device
+
+
+@pytest.fixture
+def gates(lab: Lab) -> Iterator[None]:
+    def set_gates(value: list[str] | None) -> None:
+        body = {"spec": {"configuration": {"developerConfiguration": {"featureGates": value}}}}
+        kubectl(lab, "patch", "kubevirt/kubevirt", "-n", "kubevirt", "--type=merge", "-p", json.dumps(body))
+
+    set_gates(["DownwardMetrics", "EnableVirtioFsStorageVolumes"])
+    yield
+    set_gates(None)
+
+
+@pytest.mark.usefixtures("gates")
+async def test_file_systems_and_metrics_come_and_go_with_their_guest(lab: Lab, client: Client) -> None:
+    if not any(path.exists() for path in SERVERS):
+        pytest.skip("virtiofsd is not installed")
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shown"}, "data": {"color": "blue"}}
+    volumes: list[dict[str, Any]] = [
+        {"name": "load", "downwardMetrics": {}},
+        {"name": "shown", "configMap": {"name": "shown"}},
+        {"name": "tree", "persistentVolumeClaim": {"claimName": "tree"}},
+    ]
+    shares = [{"name": "shown", "virtiofs": {}}, {"name": "tree", "virtiofs": {}}]
+    load = {"name": "load", "disk": {"bus": "virtio"}}
+    vm = machine("sharing", devices(load, filesystems=shares, downwardMetrics={}), volumes)
+    with existing(lab, config, claim("tree"), vm):
+        instance = await wait_running(client, "sharing")
+        verdict = next(c for c in instance.status.conditions if c.type == "LiveMigratable")
+        assert (verdict.status, verdict.reason) == ("False", "VirtIOFSNotLiveMigratable")
+        state = lab.data / "nodes" / (instance.status.node_name or "") / "vms" / instance.metadata.uid
+        servers = [int(path.read_text()) for path in state.glob("fs-*.pid")]
+        assert len(servers) == 2
+        os.kill(lab.pid(f"agent-{instance.status.node_name}"), signal.SIGKILL)
+        shown = state / "shares" / "shown" / "color"
+        assert shown.read_text() == "blue"
+        apply(lab, {**config, "data": {"color": "green"}})
+        kubectl(lab, "annotate", "vmi/sharing", "seen=now")
+        async with asyncio.timeout(60):
+            while shown.read_text() != "green" or b"HostName" not in (state / "disks/vhostmd0").read_bytes()[:8192]:
+                await asyncio.sleep(0.3)  # files that follow tell nobody
+        assert all(alive(pid) for pid in servers)
+    async with asyncio.timeout(30):
+        while state.exists() or any(alive(pid) for pid in servers):
+            await asyncio.sleep(0.3)  # nor does a process that is nobody's child
+
+
+def alive(pid: int) -> bool:
+    found = Pid.of(pid)
+    return found is not None
