@@ -22,6 +22,8 @@ from kvtui.errors import KvtuiError
 
 SCHEMA_VERSION = 1
 _MAX_BATCH = 500
+_CHECKPOINT = 2000
+"""Pages in the write-ahead log after which it is worked into the file and begun anew."""
 _LOCKED = 1.0
 """Seconds to wait for a server that is just ending."""
 _BACKUP_PAGES = 256
@@ -118,8 +120,8 @@ class Database:
         fresh = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.close(fresh)
         self._connection = _connect(path)
-        page = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
-        self._connection.execute(f"PRAGMA max_page_count={max(max_bytes // page, 64)}")
+        self._page = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
+        self._connection.execute(f"PRAGMA max_page_count={max(max_bytes // self._page, 64)}")
 
     def load(self) -> Contents:
         """Everything in the file, rows in order of revision; must be consumed before start()."""
@@ -173,6 +175,7 @@ class Database:
         return total
 
     def _run(self) -> None:
+        _reserve_log(self._path, self._page * _CHECKPOINT * 11 // 10)
         while True:
             item = self._queue.get()
             writes: list[_Write] = []
@@ -276,7 +279,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA wal_autocheckpoint=2000")
+        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
         db.execute("PRAGMA journal_size_limit=33554432")
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
@@ -292,6 +295,28 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise DatabaseBroken(f"{path} is not a kvtui database: {error}") from error
     return db
+
+
+def _reserve_log(path: Path, size: int) -> None:
+    """Gives the write-ahead log its usual size at once, so that a commit need not wait for the file to grow.
+
+    What follows the last frame of a log is not read: it has no valid checksum. Only while nobody writes to it.
+    """
+    try:
+        room = os.statvfs(path)
+        log = os.open(f"{path}-wal", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        present = os.fstat(log).st_size
+        if present < size and size * 8 < room.f_bavail * room.f_frsize:
+            try:
+                os.pwrite(log, bytes(size - present), present)
+                os.fsync(log)
+            except OSError:
+                os.ftruncate(log, present)
+    finally:
+        os.close(log)
 
 
 def _create(db: sqlite3.Connection) -> None:

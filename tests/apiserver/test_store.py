@@ -221,6 +221,24 @@ async def test_a_full_database_refuses_and_forgets_nothing(tmp_path: Path) -> No
     await again.close()
 
 
+async def test_room_that_is_reserved_for_the_log_is_not_taken_for_contents(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.db")
+    store.load()
+    for number in range(3):
+        await put(store, store.bucket("things"), f"n{number}", number)
+    log = (tmp_path / "state.db-wal").read_bytes()
+    assert log.endswith(bytes(2**20))
+    (tmp_path / "crashed.db").write_bytes((tmp_path / "state.db").read_bytes())
+    (tmp_path / "crashed.db-wal").write_bytes(log)
+    await store.close()
+    again = Store(tmp_path / "crashed.db")
+    again.load()
+    bucket = again.bucket("things")
+    assert {r.name: r.decode()["value"] for r in bucket.scan()} == {"n0": 0, "n1": 1, "n2": 2}
+    await put(again, bucket, "n0", 5)
+    await again.close()
+
+
 async def test_a_database_has_one_server(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.db")
     store.load()
