@@ -126,10 +126,15 @@ async def usb(client: Client) -> None:
 
 async def no_confidence(client: Client) -> None:
     """What a guest without encrypted memory is told."""
-    for method, verb in (("GET", "fetchcertchain"), ("GET", "querylaunchmeasurement"), ("PUT", "setupsession")):
-        with pytest.raises(ApiError, match="WorkloadEncryptionSEV feature gate is not enabled") as refused:
+    for method, verb, code, words in (
+        ("GET", "fetchcertchain", 409, "Attestation not requested for VMI"),
+        ("GET", "querylaunchmeasurement", 409, "Attestation not requested for VMI"),
+        ("PUT", "setupsession", 400, "Session and DHCert are required"),
+        ("PUT", "injectlaunchsecret", 400, "Header and secret are required"),
+    ):
+        with pytest.raises(ApiError, match=words) as refused:
             await client.raw(method, f"{VMI}/sev/{verb}")
-        assert refused.value.code == 400
+        assert refused.value.code == code
 
 
 async def dumped(lab: Lab, client: Client) -> None:
