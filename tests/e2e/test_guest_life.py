@@ -1,0 +1,200 @@
+"""What may befall a guest: a full disk, a panic, a watchdog, its own reboot and power-off; and how its life begins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from kvtui.api.core.config import Secret
+from kvtui.api.kubevirt.config import KubeVirt
+from kvtui.api.kubevirt.vm import VirtualMachine
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.wire import from_wire, to_wire
+from kvtui.client.rest import Client, Patch
+from kvtui.commands.engine import cache_directory
+from kvtui.errors import Unsupported
+from tests.e2e.conftest import Lab, kvtui, until
+from tests.e2e.guests import a_guest, in_node, kubectl, launcher, machine, remove, running, shell, wait_running
+from tests.e2e.test_guest_agent import condition, debian, guest, reasons, secret
+from tests.guests.debian import FULL_KERNEL, Recipe, build
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+__all__ = ["debian"]
+WATCHED = Recipe("watched", packages=("base-files", "bash"), kernel=FULL_KERNEL, modules=("i6300esb",))
+NODE = {"kubernetes.io/hostname": "node-1"}
+
+
+async def test_a_full_disk_pauses_a_guest_and_room_lets_it_go_on(lab: Lab, client: Client) -> None:
+    place = "/run/kve2e-tiny"
+    in_node(lab, "node-1", "mkdir", "-m", "711", "-p", place)
+    in_node(lab, "node-1", "mount", "-t", "tmpfs", "-o", "size=8m,mode=711", "tiny", place)
+    in_node(lab, "node-1", "truncate", "-s", "64M", f"{place}/disk.img")
+    disk = {"hostDisk": {"path": f"{place}/disk.img", "type": "Disk"}}
+    vm = machine("full", ("tiny", disk), image=lab.image)
+    vm = with_template(vm, nodeSelector=NODE)
+    try:
+        async with gates(client, "HostDisk"), a_guest(client, vm) as instance:
+            async with shell(client, "full") as viewer:
+                at = len(viewer.seen)
+                await viewer.type("dd if=/dev/urandom of=/dev/vdb bs=1M count=24 oflag=direct; echo wro''te-$?\n")
+                found = await until(
+                    client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Paused") is not None
+                )
+                assert found is not None
+                assert found.status.phase == "Running"
+                paused = next(c for c in found.status.conditions if c.type == "Paused")
+                assert (paused.reason, paused.message) == (
+                    "PausedIOError",
+                    "VMI was paused, low-level IO error detected",
+                )
+                in_node(lab, "node-1", "mount", "-o", "remount,size=64m", place)
+                await viewer.expect("wrote-0", at)
+                await until(client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Paused") is None)
+            assert "IOerror" in await reasons(client, "full")
+    finally:
+        in_node(lab, "node-1", "umount", place)
+        in_node(lab, "node-1", "rmdir", place)
+
+
+def with_template(vm: VirtualMachine, **spec: Any) -> VirtualMachine:
+    wire = to_wire(vm)
+    wire["spec"]["template"]["spec"] |= spec
+    return from_wire(wire, VirtualMachine)
+
+
+@contextlib.asynccontextmanager
+async def gates(client: Client, *names: str) -> AsyncIterator[None]:
+    """Opens feature gates of the cluster for a while."""
+    found = (await client.list(KubeVirt)).items[0]
+    developer = found.spec.configuration and found.spec.configuration.developer_configuration
+    before = list(developer.feature_gates) if developer else []
+
+    async def put(wanted: list[str]) -> None:
+        body = {"spec": {"configuration": {"developerConfiguration": {"featureGates": wanted}}}}
+        await client.patch(KubeVirt, found.key, body, how=Patch.MERGE)
+
+    await put([*before, *names])
+    try:
+        yield
+    finally:
+        await put(before)
+
+
+@pytest.mark.soak
+async def test_a_panic_is_told_and_fails_the_instance(lab: Lab, client: Client, debian: str) -> None:
+    async with gates(client, "PanicDevices"):
+        vm = guest("panics", debian, {"panicDevices": [{"model": "isa"}]}, strategy="Once")
+        async with a_guest(client, vm) as instance:
+            async with shell(client, "panics") as viewer:
+                await viewer.type("echo c > /proc/sysrq-trigger\n")
+                await until(
+                    client, VirtualMachineInstance, instance.key, lambda v: v is None or v.status.phase == "Failed"
+                )
+            assert "GuestPanicked" in await reasons(client, "panics")
+
+
+@pytest.mark.soak
+async def test_a_guest_that_starts_paused_waits_and_its_console_is_a_log(lab: Lab, client: Client) -> None:
+    by_cloud_init = {"source": {"secret": {"secretName": "patient-keys"}}, "propagationMethod": {"noCloud": {}}}
+    credentials = [{"sshPublicKey": by_cloud_init}]
+    vm = with_template(machine("patient", image=lab.image), startStrategy="Paused", accessCredentials=credentials)
+    await client.create(secret("patient-keys", anna="ssh-ed25519 AAAA anna\n"))
+    async with a_guest(client, vm) as instance:
+        found = await until(client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Paused") is not None)
+        assert found is not None
+        node = found.status.node_name or ""
+        assert in_node(lab, node, "virsh", "list", "--name", "--state-paused").split()
+        await asyncio.to_thread(kvtui, lab, "unpause", "patient")
+        async with shell(client, "patient") as viewer:
+            assert await viewer.do("cat /root/.ssh/authorized_keys") == "ssh-ed25519 AAAA anna"
+            at = len(viewer.seen)
+            await asyncio.to_thread(kvtui, lab, "reset", "patient")
+            await viewer.login(at)
+        assert (await wait_running(client, "patient")).metadata.uid == instance.metadata.uid
+        assert "Reset" in await reasons(client, "patient")
+        pod = (await launcher(client, found)).metadata.name
+        assert kubectl(lab, "logs", pod, "-c", "guest-console-log").count("log in as root") == 2
+    await client.delete(Secret, ("default", "patient-keys"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure", "Manual", "Once"])
+async def test_a_guests_reboot_keeps_it_and_its_power_off_is_up_to_the_strategy(
+    lab: Lab, client: Client, strategy: str
+) -> None:
+    name = f"own-{strategy.lower()}"
+    vm = machine(name, image=lab.image, strategy=strategy)
+    await client.create(vm)
+    if strategy == "Manual":
+        await asyncio.to_thread(kvtui, lab, "start", name)
+    try:
+        instance = await wait_running(client, name)
+        async with shell(client, name) as viewer:
+            at = len(viewer.seen)
+            await viewer.type("reboot\n")
+            await viewer.login(at)
+            assert (await wait_running(client, name)).metadata.uid == instance.metadata.uid
+            await viewer.type("poweroff\n")
+            await until(client, VirtualMachineInstance, instance.key, lambda v: not running(v))
+        if strategy == "Always":
+            again = await wait_running(client, name, besides=instance.metadata.uid)
+            assert again.metadata.uid != instance.metadata.uid
+        else:
+            await until(
+                client,
+                VirtualMachine,
+                instance.key,
+                lambda v: v is not None and v.status.printable_status in ("Stopped", "Succeeded"),
+            )
+    finally:
+        await remove(client, name)
+
+
+@pytest.fixture(scope="module")
+def watched(lab: Lab) -> str:
+    """URL of a guest with a kernel that knows the watchdog."""
+    try:
+        shutil.copyfile(build(WATCHED, cache_directory()), lab.guest.parent / "watched.qcow2")
+    except Unsupported as error:
+        pytest.skip(str(error))
+    return lab.image.replace("guest.qcow2", "watched.qcow2")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("action", ["reset", "poweroff", "shutdown"])
+async def test_a_watchdog_does_what_it_is_told(lab: Lab, client: Client, watched: str, action: str) -> None:
+    name = f"dog-{action}"
+    dog = {"name": "dog", "i6300esb": {"action": action}}
+    async with a_guest(client, guest(name, watched, {"watchdog": dog})) as instance, shell(client, name) as viewer:
+        at = len(viewer.seen)
+        await viewer.type("rmmod i6300esb; modprobe i6300esb heartbeat=3; exec 3> /dev/watchdog; echo x >&3\n")
+        if action == "reset":
+            await viewer.login(at)
+            assert (await wait_running(client, name)).metadata.uid == instance.metadata.uid
+        else:
+            await until(client, VirtualMachineInstance, instance.key, lambda v: not running(v))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", ["network", "disk"])
+async def test_firmware_takes_devices_in_their_boot_order(lab: Lab, client: Client, first: str) -> None:
+    """UEFI tells on the serial port what it starts."""
+    vm = machine(f"order-{first}", image=lab.image, memory="512Mi")
+    vm = ordered(vm, disk=2 if first == "network" else 1, network=1 if first == "network" else 2)
+    async with a_guest(client, vm), shell(client, vm.metadata.name) as viewer:
+        said = viewer.seen.decode(errors="replace")
+        assert ("Start PXE" in said) is (first == "network")
+
+
+def ordered(vm: VirtualMachine, *, disk: int, network: int) -> VirtualMachine:
+    body = to_wire(vm)
+    domain = body["spec"]["template"]["spec"]["domain"]
+    domain["devices"]["disks"][0]["bootOrder"] = disk
+    domain["devices"]["interfaces"][0]["bootOrder"] = network
+    domain["firmware"] = {"bootloader": {"efi": {"secureBoot": False}}}
+    return from_wire(body, VirtualMachine)
