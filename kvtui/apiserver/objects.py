@@ -323,6 +323,7 @@ class Objects:
             schema = info.schema.get()
             unknown = schema.tidy(obj) + unknown
         else:
+            decoding.fill_nulls(obj, info.node)
             misfit = decoding.misfit(obj, info.node, info.kind, info.api_version)
             if misfit:
                 raise status.bad_request(misfit)

@@ -252,3 +252,14 @@ async def test_yaml_bodies_are_taken_and_aliases_are_not(api: Api) -> None:
 async def test_broken_bodies_are_bad_requests(api: Api, body: bytes) -> None:
     answer = await api.post(CONFIG_MAPS, body)
     assert (answer.code, answer.reason) == (400, "BadRequest")
+
+
+async def test_null_in_a_list_or_map_is_the_zero_of_its_type(api: Api) -> None:
+    services = "/api/v1/namespaces/default/services"
+    service = {"metadata": {"name": "s"}, "spec": {"selector": {"a": None}, "ports": [{"name": "a", "port": 80}]}}
+    made = await api.post(services, service)
+    assert (made.code, made.body["spec"]["selector"]) == (201, {"a": ""})
+    refused = await api.post(services, {"metadata": {"name": "t"}, "spec": {"ports": [None]}})
+    assert refused.message == (
+        'Service "t" is invalid: spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive'
+    )

@@ -49,8 +49,11 @@ async def test_the_address_stays(api: Api) -> None:
     assert (moved.code, moved.reason) == (422, "Invalid")
 
 
+TWO_PORTS = [{"name": "web", "port": 80}, {"name": "dns", "port": 53}]
+
+
 async def test_a_node_port_is_given_once_and_kept(api: Api) -> None:
-    first = await api.post(SERVICES, service("a", type="NodePort", ports=[{"port": 80}, {"name": "dns", "port": 53}]))
+    first = await api.post(SERVICES, service("a", type="NodePort", ports=TWO_PORTS))
     ports = [port["nodePort"] for port in first.body["spec"]["ports"]]
     assert len(set(ports)) == 2
     assert all(30000 <= port <= 32767 for port in ports)

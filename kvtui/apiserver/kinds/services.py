@@ -25,6 +25,7 @@ HEADLESS = "None"
 NODE_PORTS = range(30000, 32768)
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 _ATTEMPTS = 64
+_HIGHEST_PORT = 65535
 
 
 class _Port(msgspec.Struct, rename="camel"):
@@ -64,7 +65,8 @@ class Services(Strategy):
             spec.setdefault("externalTrafficPolicy", "Cluster")
         for port in _ports(spec):
             port.setdefault("protocol", "TCP")
-            port.setdefault("targetPort", port.get("port"))
+            if port.get("targetPort") is None and port.get("port") is not None:
+                port["targetPort"] = port["port"]
 
     def prepare_create(self, obj: Object, context: WriteContext) -> None:
         obj["status"] = {"loadBalancer": {}}
@@ -109,7 +111,24 @@ class Services(Strategy):
         had = before.get("clusterIP")
         if had and spec.get("type") != "ExternalName" and spec.get("clusterIP") != had:
             return [status.invalid_value("spec.clusterIPs[0]", [spec.get("clusterIP")], "may not change once set")]
-        return []
+        return _port_causes(_ports(spec))
+
+
+def _port_causes(ports: list[Object]) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        field = f"spec.ports[{index}]"
+        name, number = port.get("name") or "", port.get("port") or 0
+        if len(ports) > 1 and not name:
+            causes.append(status.required(f"{field}.name"))
+        elif name and name in seen:
+            causes.append(status.duplicate(f"{field}.name", name))
+        seen.add(name)
+        if not 1 <= number <= _HIGHEST_PORT:
+            text = f"must be between 1 and {_HIGHEST_PORT}, inclusive"
+            causes.append(status.invalid_value(f"{field}.port", number, text))
+    return causes
 
 
 def _ports(spec: Object) -> list[Object]:

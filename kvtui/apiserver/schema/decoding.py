@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/, encoding/j
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kvtui.apiserver.schema.node import Node
@@ -23,6 +24,28 @@ def misfit(value: Any, node: Node, kind: str, api_version: str) -> str:
 def misplaced(value: Any, node: Node) -> tuple[str, str, str] | None:
     """The first value of the wrong sort: its path, its sort, the wanted type."""
     return _misfit(value, node, "")
+
+
+_ZEROS: dict[str, Callable[[], Any]] = {"object": dict, "string": str, "integer": int, "number": int, "boolean": bool}
+
+
+def fill_nulls(value: Any, node: Node) -> None:
+    """Replaces null elements of lists and maps by the zero of their type, which is what Go reads there."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            inner = node.child(key)
+            if inner is None:
+                continue
+            if child is not None:
+                fill_nulls(child, inner)
+            elif key not in node.properties and inner.type in _ZEROS:
+                value[key] = _ZEROS[inner.type]()
+    elif isinstance(value, list) and node.items is not None:
+        for index, item in enumerate(value):
+            if item is not None:
+                fill_nulls(item, node.items)
+            elif node.items.type in _ZEROS:
+                value[index] = _ZEROS[node.items.type]()
 
 
 _GO_TYPES = {"string": "string", "boolean": "bool", "integer": "int64", "number": "float64"}
