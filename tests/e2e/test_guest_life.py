@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 from collections.abc import AsyncIterator
 from typing import Any
@@ -120,6 +121,26 @@ async def test_a_guest_that_starts_paused_waits_and_its_console_is_a_log(lab: La
         pod = (await launcher(client, found)).metadata.name
         assert kubectl(lab, "logs", pod, "-c", "guest-console-log").count("log in as root") == 2
     await client.delete(Secret, ("default", "patient-keys"))
+
+
+async def test_firmware_variables_and_tpm_state_outlive_an_instance(lab: Lab, client: Client) -> None:
+    """On the VM's claim, while the guest stands still: what is written there is firmware's and the TPM's own start."""
+    wire = to_wire(with_template(machine("stateful", grace=0), startStrategy="Paused", nodeSelector=NODE))
+    domain = wire["spec"]["template"]["spec"]["domain"]
+    domain["firmware"] = {"bootloader": {"efi": {"secureBoot": False, "persistent": True}}}
+    domain["devices"]["tpm"] = {"persistent": True}
+    async with a_guest(client, from_wire(wire, VirtualMachine)) as instance:
+        found = json.loads(kubectl(lab, "get", "pvc", "-l", "persistent-state-for=stateful", "-o", "json"))["items"]
+        volume = kubectl(lab, "get", "pv", found[0]["spec"]["volumeName"], "-o", "jsonpath={.spec.local.path}{.spec.hostPath.path}")
+        kept = (f"{volume}/nvram/vars.fd", f"{volume}/swtpm/tpm2/tpm2-00.permall")
+        before = in_node(lab, "node-1", "stat", "--format=%i", *kept).split()
+        assert "swtpm" in in_node(lab, "node-1", "cat", "/proc/self/mounts")
+        in_node(lab, "node-1", "sh", "-c", f"printf kept | dd of={kept[0]} bs=1 seek=1000 conv=notrunc")
+        await asyncio.to_thread(kvtui, lab, "restart", "stateful")
+        await wait_running(client, "stateful", besides=instance.metadata.uid)
+        assert in_node(lab, "node-1", "stat", "--format=%i", *kept).split() == before
+        assert in_node(lab, "node-1", "dd", f"if={kept[0]}", "bs=1", "skip=1000", "count=4") == "kept"
+    assert "/var/lib/libvirt/swtpm/" not in in_node(lab, "node-1", "cat", "/proc/self/mounts")
 
 
 @pytest.mark.soak

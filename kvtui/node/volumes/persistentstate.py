@@ -99,9 +99,18 @@ async def release(uuid: str) -> None:
     if os.geteuid() != 0:
         await asyncio.to_thread(_unlink, place)
         return
-    if await asyncio.to_thread(place.is_mount):
+    if await asyncio.to_thread(_is_mounted, place):
         await run("umount", str(place))
         await asyncio.to_thread(place.rmdir)
+
+
+def _is_mounted(place: Path) -> bool:
+    """A directory that is mounted on another one of its own file system shows only here.
+
+    Source: proc(5), mountinfo.
+    """
+    with Path("/proc/self/mountinfo").open() as mounts:
+        return any(line.split()[4] == str(place) for line in mounts)
 
 
 def _is(place: Path, source: Path) -> bool:
