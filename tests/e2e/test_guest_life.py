@@ -1,11 +1,10 @@
-"""What may befall a guest: a full disk, a panic, a watchdog, its own reboot and power-off; and how its life begins."""
+"""What may befall a guest: a full disk, a panic, a reset; how its life begins, and what outlives it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,16 +16,12 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import from_wire, to_wire
 from kvtui.client.rest import Client, Patch
-from kvtui.commands.engine import cache_directory
-from kvtui.errors import Unsupported
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import a_guest, in_node, kubectl, launcher, machine, remove, running, shell, wait_running
+from tests.e2e.guests import a_guest, in_node, kubectl, launcher, machine, shell, wait_running
 from tests.e2e.test_guest_agent import condition, debian, guest, reasons, secret
-from tests.guests.debian import FULL_KERNEL, Recipe, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 __all__ = ["debian"]
-WATCHED = Recipe("watched", packages=("base-files", "bash"), kernel=FULL_KERNEL, modules=("i6300esb",))
 NODE = {"kubernetes.io/hostname": "node-1"}
 
 
@@ -131,7 +126,9 @@ async def test_firmware_variables_and_tpm_state_outlive_an_instance(lab: Lab, cl
     domain["devices"]["tpm"] = {"persistent": True}
     async with a_guest(client, from_wire(wire, VirtualMachine)) as instance:
         found = json.loads(kubectl(lab, "get", "pvc", "-l", "persistent-state-for=stateful", "-o", "json"))["items"]
-        volume = kubectl(lab, "get", "pv", found[0]["spec"]["volumeName"], "-o", "jsonpath={.spec.local.path}{.spec.hostPath.path}")
+        volume = kubectl(
+            lab, "get", "pv", found[0]["spec"]["volumeName"], "-o", "jsonpath={.spec.local.path}{.spec.hostPath.path}"
+        )
         kept = (f"{volume}/nvram/vars.fd", f"{volume}/swtpm/tpm2/tpm2-00.permall")
         before = in_node(lab, "node-1", "stat", "--format=%i", *kept).split()
         assert "swtpm" in in_node(lab, "node-1", "cat", "/proc/self/mounts")
@@ -141,81 +138,3 @@ async def test_firmware_variables_and_tpm_state_outlive_an_instance(lab: Lab, cl
         assert in_node(lab, "node-1", "stat", "--format=%i", *kept).split() == before
         assert in_node(lab, "node-1", "dd", f"if={kept[0]}", "bs=1", "skip=1000", "count=4") == "kept"
     assert "/var/lib/libvirt/swtpm/" not in in_node(lab, "node-1", "cat", "/proc/self/mounts")
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure", "Manual", "Once"])
-async def test_a_guests_reboot_keeps_it_and_its_power_off_is_up_to_the_strategy(
-    lab: Lab, client: Client, strategy: str
-) -> None:
-    name = f"own-{strategy.lower()}"
-    vm = machine(name, image=lab.image, strategy=strategy)
-    await client.create(vm)
-    if strategy == "Manual":
-        await asyncio.to_thread(kvtui, lab, "start", name)
-    try:
-        instance = await wait_running(client, name)
-        async with shell(client, name) as viewer:
-            at = len(viewer.seen)
-            await viewer.type("reboot\n")
-            await viewer.login(at)
-            assert (await wait_running(client, name)).metadata.uid == instance.metadata.uid
-            await viewer.type("poweroff\n")
-            await until(client, VirtualMachineInstance, instance.key, lambda v: not running(v))
-        if strategy == "Always":
-            again = await wait_running(client, name, besides=instance.metadata.uid)
-            assert again.metadata.uid != instance.metadata.uid
-        else:
-            await until(
-                client,
-                VirtualMachine,
-                instance.key,
-                lambda v: v is not None and v.status.printable_status in ("Stopped", "Succeeded"),
-            )
-    finally:
-        await remove(client, name)
-
-
-@pytest.fixture(scope="module")
-def watched(lab: Lab) -> str:
-    """URL of a guest with a kernel that knows the watchdog."""
-    try:
-        shutil.copyfile(build(WATCHED, cache_directory()), lab.guest.parent / "watched.qcow2")
-    except Unsupported as error:
-        pytest.skip(str(error))
-    return lab.image.replace("guest.qcow2", "watched.qcow2")
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("action", ["reset", "poweroff", "shutdown"])
-async def test_a_watchdog_does_what_it_is_told(lab: Lab, client: Client, watched: str, action: str) -> None:
-    name = f"dog-{action}"
-    dog = {"name": "dog", "i6300esb": {"action": action}}
-    async with a_guest(client, guest(name, watched, {"watchdog": dog})) as instance, shell(client, name) as viewer:
-        at = len(viewer.seen)
-        await viewer.type("rmmod i6300esb; modprobe i6300esb heartbeat=3; exec 3> /dev/watchdog; echo x >&3\n")
-        if action == "reset":
-            await viewer.login(at)
-            assert (await wait_running(client, name)).metadata.uid == instance.metadata.uid
-        else:
-            await until(client, VirtualMachineInstance, instance.key, lambda v: not running(v))
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("first", ["network", "disk"])
-async def test_firmware_takes_devices_in_their_boot_order(lab: Lab, client: Client, first: str) -> None:
-    """UEFI tells on the serial port what it starts."""
-    vm = machine(f"order-{first}", image=lab.image, memory="512Mi")
-    vm = ordered(vm, disk=2 if first == "network" else 1, network=1 if first == "network" else 2)
-    async with a_guest(client, vm), shell(client, vm.metadata.name) as viewer:
-        said = viewer.seen.decode(errors="replace")
-        assert ("Start PXE" in said) is (first == "network")
-
-
-def ordered(vm: VirtualMachine, *, disk: int, network: int) -> VirtualMachine:
-    body = to_wire(vm)
-    domain = body["spec"]["template"]["spec"]["domain"]
-    domain["devices"]["disks"][0]["bootOrder"] = disk
-    domain["devices"]["interfaces"][0]["bootOrder"] = network
-    domain["firmware"] = {"bootloader": {"efi": {"secureBoot": False}}}
-    return from_wire(body, VirtualMachine)
