@@ -23,11 +23,16 @@ DENY: dict[str, Any] = {
 
 async def answers(client: Console, url: str, *, wanted: bool) -> str:
     """Asks from inside a guest until the rules are as wanted; nobody announces that they are written."""
-    async with asyncio.timeout(30):
-        while True:
-            said = await client.do(f"wget -q -T 2 -O - {url} 2>&1")
-            if ("This is a kvtui guest" in said) == wanted:
-                return said
+    said = ""
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                said = await client.do(f"wget -q -T 2 -O - {url} 2>&1")
+                if ("This is a kvtui guest" in said) == wanted:
+                    return said
+    except TimeoutError:
+        resolver = await client.do("cat /etc/resolv.conf")
+        raise AssertionError(f"{url} says {said!r}; names come from {resolver!r}") from None
 
 
 async def test_a_vm_is_found_behind_its_service(lab: Lab, client: Client) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 
-from kvtui.api.kubevirt.domain import Firmware, Input
+from kvtui.api.kubevirt.domain import Firmware, Input, Memory, ResourceRequirements
 from kvtui.api.kubevirt.instancetype import DevicePreferences
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, VirtualMachineInstanceStatus
@@ -21,6 +21,8 @@ from kvtui.controllers.virtualmachine.view import View
 FIRMWARE_NAMESPACE = uuid.UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
 """Under which the names of old VMs become firmware UUIDs."""
 DEFAULT_INPUT = "default-0"
+DEFAULT_MEMORY = "512Mi"
+"""Of a VM that says nothing about memory; admission refuses instances without any."""
 
 
 def firmware_uuid(vm_name: str) -> str:
@@ -34,6 +36,13 @@ def with_firmware_uuid(spec: VirtualMachineInstanceSpec, vm_name: str) -> Virtua
         return spec
     firmware = evolve(firmware, uuid=firmware_uuid(vm_name))
     return evolve(spec, domain=evolve(spec.domain, firmware=firmware))
+
+
+def with_default_memory(spec: VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec:
+    memory, resources = spec.domain.memory or Memory(), spec.domain.resources or ResourceRequirements()
+    if memory.guest or memory.hugepages or "memory" in {**resources.requests, **resources.limits}:
+        return spec
+    return evolve(spec, domain=evolve(spec.domain, memory=evolve(memory, guest=DEFAULT_MEMORY)))
 
 
 def with_default_input(
@@ -65,7 +74,7 @@ def instance_of(
             given[key] = vm.metadata.annotations[key]
     if view.strategy == "WaitAsReceiver":
         given[names.CREATE_MIGRATION_TARGET] = "true"
-    spec = with_default_input(with_firmware_uuid(spec, vm.metadata.name), preferred)
+    spec = with_default_input(with_firmware_uuid(with_default_memory(spec), vm.metadata.name), preferred)
     spec = memorydump.without_done(spec, vm.status.memory_dump_request)
     if view.start_requested and view.request is not None and view.request.data.get("paused") == "true":
         spec = evolve(spec, start_strategy="Paused")

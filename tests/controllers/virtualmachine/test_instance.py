@@ -9,7 +9,7 @@ from kvtui.api.kubevirt.vm import VirtualMachineMemoryDumpRequest
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec
 from kvtui.api.wire import from_wire
 from kvtui.controllers.virtualmachine import memorydump
-from kvtui.controllers.virtualmachine.instance import with_default_input
+from kvtui.controllers.virtualmachine.instance import with_default_input, with_default_memory
 from tests.controllers.builders import guest
 
 
@@ -38,3 +38,18 @@ def test_a_start_makes_no_dump_that_has_been_made(phase: str, kept: bool) -> Non
     request = VirtualMachineMemoryDumpRequest(claim_name="d", phase=phase)
     left = [v.name for v in memorydump.without_done(spec, request).volumes]
     assert left == (["root", "d"] if kept else ["root"])
+
+
+@pytest.mark.parametrize(
+    ("domain", "memory"),
+    [
+        ({}, "512Mi"),
+        ({"memory": {"guest": "1Gi"}}, "1Gi"),
+        ({"memory": {"hugepages": {"pageSize": "2Mi"}}}, None),
+        ({"resources": {"requests": {"memory": "64Mi"}}}, None),
+        ({"resources": {"limits": {"memory": "64Mi"}}}, None),
+    ],
+)
+def test_a_vm_that_says_nothing_about_memory_gets_some(domain: dict[str, object], memory: str | None) -> None:
+    made = with_default_memory(from_wire({"domain": domain}, VirtualMachineInstanceSpec)).domain.memory
+    assert (made.guest if made else None) == memory
