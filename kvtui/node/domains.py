@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceStatus
 from kvtui.api.times import to_time
 from kvtui.client.rest import Client
+from kvtui.controlloop.backoff import Backoff
 from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import Conflict, KvtuiError, NotFound, Permanent, Transient, Unreachable
@@ -50,6 +51,8 @@ RECOVERY_WINDOW, RECOVERY_FIRST, RECOVERY_MAX = 30.0, 10.0, 180.0
 
 OUTAGE = 5.0
 """Seconds without libvirt before VMIs say so."""
+RETRY_FIRST, RETRY_MAX = 1.0, 30.0
+"""Seconds between the tries of a start that fails."""
 PATIENCE = 5.0
 """Seconds for which a start waits for what others make before that is told."""
 
@@ -83,6 +86,20 @@ class Companions(Protocol):
 
     async def gone(self, record: Record) -> None:
         """The domain is down for good: stop everything that watches it."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """When a start that failed is tried again: telling of the failure changes the VMI, and is no reason to try."""
+
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MAX))
+    next_at: float = 0.0
+
+    def failed(self) -> None:
+        self.next_at = asyncio.get_running_loop().time() + self.backoff.next()
+
+    def rest(self) -> float:
+        return self.next_at - asyncio.get_running_loop().time()
 
 
 @dataclass(slots=True)
@@ -127,6 +144,7 @@ class Domains:
         self._locks: dict[str, asyncio.Lock] = {}
         self._waiting: dict[str, float] = {}
         """Loop time since which the start of a VMI waits for others."""
+        self._tries: dict[str, _Tries] = {}
         self._recoveries: dict[str, _Recovery] = {}
         self._deaf: set[str] = set()
         """Guests whose agents were asked for a shutdown in vain."""
@@ -169,6 +187,7 @@ class Domains:
         if self._records.get(uid) is None:
             self._locks.pop(uid, None)
             self._waiting.pop(uid, None)
+            self._tries.pop(uid, None)
             self._recoveries.pop(uid, None)
             self._deaf.discard(uid)
         return result
@@ -199,6 +218,9 @@ class Domains:
         match step.do:
             case Do.START:
                 assert vmi is not None
+                pause = self._tries[record.uid].rest() if record.uid in self._tries else 0.0
+                if pause > 0:
+                    return Result(requeue_after=pause)
                 return soon if await self._start(vmi, record) else Result(requeue_after=1.0)
             case Do.ADOPT:
                 await self._records.change(record, stage=Stage.STARTED)
@@ -246,8 +268,10 @@ class Domains:
         except (Unreachable, Conflict):
             raise
         except KvtuiError as error:
+            self._tries.setdefault(record.uid, _Tries()).failed()
             await self.report_failure(vmi, error)
             raise SyncFailed(str(error)) from error
+        self._tries.pop(record.uid, None)
         self._waiting.pop(vmi.metadata.uid, None)
         self._recorder.normal(vmi, "Started", "VirtualMachineInstance started.")
         return True

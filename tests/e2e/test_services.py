@@ -14,7 +14,7 @@ from kvtui.client.rest import Client
 from tests.e2e.conftest import Lab, kvtui
 from tests.e2e.guests import Console, a_guest, fetch, in_node, kubectl, machine, shell
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
 DENY: dict[str, Any] = {
     "metadata": {"name": "closed", "namespace": "default"},
     "spec": {"podSelector": {"matchLabels": {"vm.kubevirt.io/name": "behind"}}, "policyTypes": ["Ingress"]},
@@ -27,7 +27,7 @@ async def answers(client: Console, url: str, *, wanted: bool) -> str:
     try:
         async with asyncio.timeout(30):
             while True:
-                said = await client.do(f"wget -q -T 2 -O - {url} 2>&1")
+                said = await client.do(f"timeout 3 wget -q -O - {url} 2>&1")
                 if ("This is a kvtui guest" in said) == wanted:
                     return said
     except TimeoutError:
