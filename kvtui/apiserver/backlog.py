@@ -48,6 +48,10 @@ class Backlog(Generic[T]):
                 self._failures[key] = count + 1
                 again = min(_RETRY * 2**count, _RETRY_MAX)
                 log.info("chore is tried again", chore=self._name, key=str(key), error=failure.message, seconds=again)
+            except Exception:
+                # A defect with one object must not end the server; it is logged whole and tried again slowly.
+                log.exception("chore broke", chore=self._name, key=str(key))
+                again = _RETRY_MAX
             else:
                 self._failures.pop(key, None)
             if again is not None:

@@ -139,3 +139,13 @@ async def test_a_priority_stays_what_it_was(api: Api) -> None:
     assert "value: Forbidden: may not be changed in an update." in refused.message
     assert (await api.merge(f"{PRIORITIES}/high", {"description": "words"})).code == 200
     assert (await api.post(PRIORITIES, {"metadata": {"name": "system-mine"}, "value": 5})).code == 422
+
+
+async def test_an_autoscaler_without_its_greatest_number_is_refused(api: Api) -> None:
+    body = {
+        "metadata": {"name": "h"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "w"}, "maxReplicas": None},
+    }
+    answer = await api.post(SCALERS.format("v2"), body)
+    assert answer.code == 422
+    assert answer.body["details"]["causes"][0]["field"] == "spec.maxReplicas"

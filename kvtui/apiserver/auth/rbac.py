@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from kvtui.api.admission import UserInfo
 from kvtui.apiserver import selectors
 from kvtui.apiserver.auth.nodes import NodeAuthorizer, node_of
 from kvtui.apiserver.store import Event, Store
+from kvtui.errors import InvalidSelector
 
 Object = dict[str, Any]
 MASTERS = "system:masters"
@@ -206,8 +208,11 @@ def _rules(role: Object, all_roles: list[Object]) -> tuple[Rule, ...]:
 
 
 def aggregated(role: Object, all_roles: Iterable[Object]) -> list[Object]:
-    """The rules of an aggregated role: those of all roles that its selectors match."""
-    chosen = [selectors.from_object(s) for s in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()]
+    """The rules of an aggregated role: those of all roles that its selectors match; a broken one matches none."""
+    chosen = []
+    for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+        with contextlib.suppress(InvalidSelector):
+            chosen.append(selectors.from_object(selector))
     rules: list[Object] = []
     for other in all_roles:
         labels = other["metadata"].get("labels") or {}

@@ -39,7 +39,8 @@ class Autoscalers(Strategy):
 
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
         spec = obj.get("spec") or {}
-        least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
+        least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
+        least = 1 if least is None else least
         causes: list[Cause] = []
         if most < 1:
             causes.append(status.invalid_value("spec.maxReplicas", most, "must be greater than 0"))

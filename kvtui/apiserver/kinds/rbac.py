@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvtui.apiserver import status
+from kvtui.apiserver import selectors, status
 from kvtui.apiserver.strategy import Strategy
-from kvtui.errors import Cause
+from kvtui.errors import Cause, InvalidSelector
 
 Object = dict[str, Any]
 GROUP = "rbac.authorization.k8s.io"
@@ -41,7 +41,23 @@ class Roles(Strategy):
                 )
             if not rule.get("resources"):
                 causes.append(status.required(f"{field}.resources", "resource rules must supply at least one resource"))
-        return causes
+        return causes + _aggregation_causes(obj.get("aggregationRule"))
+
+
+def _aggregation_causes(aggregation: Any) -> list[Cause]:
+    if not isinstance(aggregation, dict):
+        return []
+    chosen = aggregation.get("clusterRoleSelectors") or []
+    field = "aggregationRule.clusterRoleSelectors"
+    if not chosen:
+        return [status.required(field, "at least one clusterRoleSelector required if aggregationRule is non-nil")]
+    causes = []
+    for index, selector in enumerate(chosen):
+        try:
+            selectors.from_object(selector)
+        except InvalidSelector as error:
+            causes.append(status.invalid_value(f"{field}[{index}]", selector, str(error)))
+    return causes
 
 
 class Bindings(Strategy):
