@@ -196,8 +196,8 @@ def _number(path: Path) -> int:
 
 
 def _is_server(pid: int) -> bool:
-    """Not another process that was given the number since."""
+    """Not another process that was given the number since. For its first moment it is the shell that becomes it."""
     try:
-        return b"virtiofsd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        return b"virtiofsd" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
