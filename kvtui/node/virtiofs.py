@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ QEMUS_OWN = "qemu"
 """Directory of the server that came with QEMU before 8 and has other options than its successor."""
 NOBODY = 65534
 _READ_ONLY_CAPABILITIES = ":".join(f"-{name}" for name in ("dac_override", "fowner", "chown"))
+_EXEC_LOOKS = 50
 _RUN = 'number=$1; shift; "$@" & echo $! > "$number"'
 """The shell ends at once, so that the server is nobody's child, whatever becomes of the agent."""
 
@@ -196,8 +198,15 @@ def _number(path: Path) -> int:
 
 
 def _is_server(pid: int) -> bool:
-    """Not another process that was given the number since. For its first moment it is the shell that becomes it."""
+    """Not another process that was given the number since. At first it is the shell that becomes the server.
+
+    In the middle of exec(2) a process has no command line, for less than a millisecond; one that has ended neither.
+    """
     try:
-        return b"virtiofsd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        for _ in range(_EXEC_LOOKS):
+            if words := Path(f"/proc/{pid}/cmdline").read_bytes():
+                return b"virtiofsd" in words
+            time.sleep(0.001)
     except OSError:
-        return False
+        pass
+    return False

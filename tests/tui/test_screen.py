@@ -285,7 +285,7 @@ async def test_the_create_form_checks_while_typing() -> None:
         assert "an image such as" in shown(app)
         await pilot.press("2", "tab", *"quay.io/disks/fedora:42", "escape", "8")
         await pilot.pause()
-        assert "kvtui create vm app-01" in shown(app)
+        assert "kvtui create vm --name app-01" in shown(app)
         assert "kind: VirtualMachine" in shown(app)
         await pilot.press("escape")
         await pilot.pause()
