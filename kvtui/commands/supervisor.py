@@ -83,7 +83,7 @@ class Supervisor:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Children may be started inside; all are ended, last started first, when the block is left."""
-        _become_subreaper()
+        _adopt_orphans(True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         trimming = asyncio.create_task(self._trim_logs(), name="log trimmer")
@@ -95,6 +95,7 @@ class Supervisor:
                 await self.stop(name)
             self._reap()
             loop.remove_signal_handler(signal.SIGCHLD)
+            _adopt_orphans(False)
 
     def start(self, child: Child) -> None:
         """Begins to keep the child running."""
@@ -252,8 +253,9 @@ def _trim(path: Path) -> None:
         os.truncate(path, 0)
 
 
-def _become_subreaper() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def _adopt_orphans(adopt: bool) -> None:
+    """Whether processes whose parents end become children of this one, which has to take note of their end then."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def tell_ready() -> None:
