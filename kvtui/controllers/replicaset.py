@@ -151,7 +151,8 @@ class ReplicaSetController:
         self.controller: Controller[ObjectKey] = Controller(
             "replicaset", self.reconcile, informers=[self.sets, self.vmis], settings=context.settings.loop
         )
-        self.sets.subscribe(lambda old, new: self.controller.queue.add((new or old or _NONE).key))
+        queue = self.controller.queue
+        self.sets.subscribe(lambda old, new: queue.add_change((new or old or _NONE).key, new=old is None))
         self.vmis.subscribe(self._vmi_changed)
 
     async def run(self) -> None:

@@ -15,6 +15,10 @@ from kvtui.controlloop.backoff import Backoff
 K = TypeVar("K", bound=Hashable)
 
 
+SETTLING = 0.03
+"""Seconds before the first look at a new object."""
+
+
 class WorkQueue(Generic[K]):
     """A key added while it is being worked on comes again when that work is done."""
 
@@ -40,6 +44,14 @@ class WorkQueue(Generic[K]):
         elif key not in self._waiting:
             self._waiting[key] = None
             self._changed.set()
+
+    def add_change(self, key: K, *, new: bool) -> None:
+        """Adds the key of an object that changed. A new one is left alone for a moment, in which who made it may
+        replace it under the version that was returned."""
+        if new:
+            self.add_after(key, SETTLING)
+        else:
+            self.add(key)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Adds the key later; of several such calls the earliest counts."""

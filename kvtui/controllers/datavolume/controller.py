@@ -79,7 +79,7 @@ class DataVolumeController:
             settings=context.settings.loop,
         )
         queue = self.controller.queue
-        self.dvs.subscribe(lambda old, new: queue.add(_key(new or old)))
+        self.dvs.subscribe(lambda old, new: queue.add_change(_key(new or old), new=old is None))
         self.claims.subscribe(lambda old, new: self._claim_changed(new or old))
         self.pods.subscribe(lambda old, new: self._pod_changed(new or old))
         self.classes.subscribe(lambda old, new: self._waiting())

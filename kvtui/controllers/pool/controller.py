@@ -105,7 +105,10 @@ class PoolController:
             informers=[self.pools, self.vms, self.vmis, self.revisions, self.claims, self.data_volumes],
             settings=context.settings.loop,
         )
-        self.pools.subscribe(lambda old, new: self.controller.queue.add((new or old or VirtualMachinePool()).key))
+        queue = self.controller.queue
+        self.pools.subscribe(
+            lambda old, new: queue.add_change((new or old or VirtualMachinePool()).key, new=old is None)
+        )
         self.vms.subscribe(self._vm_changed)
         self.vmis.subscribe(self._vmi_changed)
 

@@ -34,8 +34,6 @@ from kvtui.errors import AlreadyExists, ApiError, NotFound, Transient
 COMPONENT = "virtualmachine-controller"
 START_FAILED = "Failure while starting VMI: {}"
 STOP_FAILED = "Failure while stopping VMI: {}"
-_SETTLING = 0.03
-"""Seconds that a new VM is left alone: who made it may replace it at once, under the version that was returned."""
 
 
 class Retry(Transient):
@@ -92,19 +90,14 @@ class VirtualMachineController:
             ],
             settings=settings.loop,
         )
-        self.vms.subscribe(self._vm_changed)
+        queue = self.controller.queue
+        self.vms.subscribe(lambda old, new: queue.add_change(_key(old, new), new=old is None))
         self.vmis.subscribe(self._vmi_changed)
         self.claims.subscribe(self._claim_changed)
         self.data_volumes.subscribe(self._claim_changed)
 
     async def run(self) -> None:
         await self.controller.run()
-
-    def _vm_changed(self, old: VirtualMachine | None, new: VirtualMachine | None) -> None:
-        if old is None and new is not None and names.VM_FINALIZER not in new.metadata.finalizers:
-            self.controller.queue.add_after(new.key, _SETTLING)
-        else:
-            self.controller.queue.add(_key(old, new))
 
     def _vmi_changed(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
         vmi = new or old
