@@ -52,6 +52,6 @@ def ensure_libvirtd(*, say: Callable[[str], None]) -> None:
         return
     say("starting libvirtd, which nothing else starts on this machine")
     for daemon in ("virtlogd", "libvirtd"):
-        done = subprocess.run([daemon, "--daemon"], capture_output=True, text=True, check=False)
+        done = subprocess.run([daemon, "--daemon"], capture_output=True, text=True, check=False, umask=0o022)
         if done.returncode and not answers():
             raise Unsupported(f"{daemon} does not start: {done.stderr.strip() or done.returncode}")

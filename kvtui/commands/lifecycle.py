@@ -40,12 +40,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def locked(engine: EngineDirectory) -> Iterator[None]:
-    """One start or stop of an engine at a time; a second one waits and then finds everything done.
-
-    What is made from here on, by daemons too, does not depend on the umask: QEMU's users pass through directories of
-    libvirt's. The data directory itself is its owner's alone.
-    """
-    os.umask(0o022)
+    """One start or stop of an engine at a time; a second one waits and then finds everything done."""
     engine.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with engine.lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -20,9 +20,13 @@ _QEMU = "qemu-system-x86_64"
 
 
 def libvirtd_command(node: NodePlan) -> list[str]:
-    """The daemon in the foreground; its default pid file would lie outside of the node's private directories."""
+    """The daemon in the foreground; its default pid file would lie outside of the node's private directories.
+
+    QEMU's users pass through directories that the daemon makes, so the umask of whoever starts it must not count.
+    """
     libvirtd = shutil.which("libvirtd") or "/usr/sbin/libvirtd"
-    return node.enter(libvirtd, "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid")
+    options = ("--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid")
+    return node.enter("sh", "-c", 'umask 022; exec "$@"', "sh", libvirtd, *options)
 
 
 def libvirtd_conf(node: NodePlan) -> str:
