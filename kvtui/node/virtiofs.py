@@ -15,7 +15,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from kvtui.client.rest import Client
 from kvtui.errors import InvalidObject, NotFound
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import VmDirectory
+from kvtui.node.pids import Pid
 from kvtui.node.processes import ProgramMissing
 from kvtui.node.volumes import claims, configfiles
 from kvtui.node.volumes.room import Prepared
@@ -37,8 +37,9 @@ QEMUS_OWN = "qemu"
 """Directory of the server that came with QEMU before 8 and has other options than its successor."""
 NOBODY = 65534
 _READ_ONLY_CAPABILITIES = ":".join(f"-{name}" for name in ("dac_override", "fowner", "chown"))
-_EXEC_LOOKS = 50
-_RUN = 'number=$1; shift; "$@" & echo $! > "$number"'
+_RUN = (
+    'number=$1; shift; "$@" & read -r stat < /proc/$!/stat; set -- "$number" ${stat##*)}; echo "$! ${21}" > "$number"'
+)
 """The shell ends at once, so that the server is nobody's child, whatever becomes of the agent."""
 
 
@@ -134,7 +135,7 @@ class FileSystems:
 
 
 async def launch(arguments: Sequence[str], number: Path, *, pass_fds: Sequence[int]) -> None:
-    """Starts a process that is nobody's child, with its number in a file."""
+    """Starts a process that is nobody's child, with its `Pid` in a file."""
     process = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", _RUN, "sh", str(number), *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -185,28 +186,8 @@ def publish(directory: Path, files: dict[str, bytes]) -> None:
 def stop_all(directory: VmDirectory) -> None:
     """Ends every server of a VM. Blocks for an instant."""
     for number in directory.own.glob("fs-*.pid"):
-        pid = _number(number)
-        if pid and _is_server(pid):
-            log.info("file system server stopped", pid=pid)
-            os.kill(pid, signal.SIGTERM)
+        server = Pid.from_text(number.read_text(errors="replace"))
+        if server is not None and server.alive:
+            log.info("file system server stopped", pid=server.number)
+            os.kill(server.number, signal.SIGTERM)
         number.unlink(missing_ok=True)
-
-
-def _number(path: Path) -> int:
-    text = path.read_text(errors="replace").strip()
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def _is_server(pid: int) -> bool:
-    """Not another process that was given the number since. At first it is the shell that becomes the server.
-
-    In the middle of exec(2) a process has no command line, for less than a millisecond; one that has ended neither.
-    """
-    try:
-        for _ in range(_EXEC_LOOKS):
-            if words := Path(f"/proc/{pid}/cmdline").read_bytes():
-                return b"virtiofsd" in words
-            time.sleep(0.001)
-    except OSError:
-        pass
-    return False

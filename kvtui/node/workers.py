@@ -33,6 +33,7 @@ from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import InvalidObject, KvtuiError, NotFound, Permanent
 from kvtui.node import podstatus
 from kvtui.node.layout import Layout
+from kvtui.node.pids import Pid
 from kvtui.node.uploads import Door
 from kvtui.node.volumes import claims
 
@@ -95,10 +96,10 @@ class Workers:
     def _reap(self) -> None:
         """Ends the processes of an earlier agent; a number that was given to somebody else since is left alone."""
         for path in self._directory.glob("*/pid"):
-            number, _, started = path.read_text().partition(" ")
-            if number.isdigit() and _started(int(number)) == started:
+            process = Pid.from_text(path.read_text())
+            if process is not None and process.alive:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(int(number), signal.SIGKILL)
+                    os.killpg(process.number, signal.SIGKILL)
             path.unlink()
 
     async def ensure(self, pod: Pod) -> None:
@@ -185,7 +186,7 @@ class Workers:
         try:
             if door is not None:
                 self._doors[pod.metadata.uid] = door
-            (directory / "pid").write_text(f"{process.pid} {_started(process.pid)}")
+            (directory / "pid").write_text(str(Pid.of(process.pid) or ""))
             await self._patch(
                 await self._fresh(pod),
                 podstatus.running(pod, (self._address,), host=self._address, now=self._now()),
@@ -296,11 +297,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot; empty when there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

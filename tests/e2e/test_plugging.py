@@ -22,7 +22,7 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.client.rest import Client
 from kvtui.domainxml import live
-from kvtui.node.network.helper import Pid
+from kvtui.node.pids import Pid
 from kvtui.node.virtiofs import SERVERS
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import in_node, kubectl, wait_running

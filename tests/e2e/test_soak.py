@@ -28,7 +28,7 @@ from kvtui.api.wire import evolve
 from kvtui.client.rest import Client
 from kvtui.lab.nodes import read_lab
 from kvtui.lab.processes import processes_in
-from kvtui.node.network.helper import Pid
+from kvtui.node.pids import Pid
 from tests.e2e.conftest import Lab, until
 from tests.e2e.guests import SUBRESOURCES, boot, console, domains, in_node, machine, remove, running, shell
 from tests.e2e.test_faults import all_ready, kill, patiently

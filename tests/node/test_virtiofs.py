@@ -12,6 +12,7 @@ import pytest
 from kvtui.errors import InvalidObject
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import VmDirectory
+from kvtui.node.pids import Pid
 from kvtui.node.virtiofs import Share, command, launch, listen, publish, stop_all
 
 
@@ -67,7 +68,7 @@ def test_a_socket_is_there_before_its_server_and_for_one_user_only(tmp_path: Pat
 
 def test_only_servers_are_ended_and_not_who_has_their_number_now(tmp_path: Path) -> None:
     number = tmp_path / "fs-1.pid"
-    number.write_text(str(os.getpid()))
+    number.write_text(str(Pid(os.getpid(), 1)))
     (tmp_path / "fs-2.pid").write_text("no number")
     stop_all(VmDirectory(tmp_path, tmp_path))
     assert list(tmp_path.glob("fs-*.pid")) == []
@@ -79,7 +80,10 @@ async def test_a_server_outlives_whoever_started_it_and_is_ended_with_its_guest(
     directory = VmDirectory(tmp_path, tmp_path)
     number = tmp_path / "fs-1.pid"
     await launch([str(program), "60"], number, pass_fds=())
-    pid = int(number.read_text())
+    server = Pid.from_text(number.read_text())
+    assert server is not None
+    assert server.alive
+    pid = server.number
     assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid())
     ended = os.pidfd_open(pid)
     stop_all(directory)

@@ -10,38 +10,15 @@ import asyncio
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from kvtui.controlloop.backoff import Backoff
+from kvtui.node.pids import Pid
 
 log = structlog.get_logger()
 NETNS = Path("/run/netns")
-
-
-@dataclass(frozen=True, slots=True)
-class Pid:
-    """A process that cannot be confused with a later one of the same number."""
-
-    number: int
-    started: int
-    """Clock ticks since boot."""
-
-    @classmethod
-    def of(cls, number: int) -> Pid | None:
-        """None when there is no such process, or only its zombie."""
-        try:
-            text = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return None
-        fields = text.rpartition(")")[2].split()
-        return None if fields[0] == "Z" else cls(number, int(fields[19]))
-
-    @property
-    def alive(self) -> bool:
-        return Pid.of(self.number) == self
 
 
 class Helper:
