@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ from kvtui.api.core.storage import (
     PersistentVolumeClaim,
     PersistentVolumeSpec,
 )
+from kvtui.api.kubevirt.domain import Firmware
 from kvtui.api.kubevirt.vmi import (
     ContainerDiskSource,
     PersistentVolumeClaimVolumeSource,
@@ -220,6 +222,37 @@ async def test_libvirts_own_words_reach_the_instance(bench: Bench) -> None:
     assert "closed the monitor" in (failed.status.conditions[0].message or "")
     running = await bench.until(VirtualMachineInstance, created.key, lambda v: phase(v) == "Running")
     assert condition(running, "Synchronized") == ""
+
+
+class _Refusals(dict[str, HypervisorRefused]):
+    """Every start fails, each time in other words, as with QEMU's time stamps."""
+
+    starts = 0
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        if name != "start":
+            return default
+        self.starts += 1
+        return HypervisorRefused(f"{self.starts}: qemu unexpectedly closed the monitor", 1)
+
+
+async def test_that_a_failed_start_is_told_is_no_reason_to_try_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domains, "RETRY_FIRST", 3600.0)
+    monkeypatch.setattr(domains, "RETRY_MAX", 3600.0)
+    refusals = bench.hypervisor.refusals = _Refusals()
+    created, _ = await bench.create(vmi())
+    await bench.hand_over(created)
+    told = await bench.until(VirtualMachineInstance, created.key, lambda v: condition(v, "Synchronized") == "False")
+    await bench.client.patch(VirtualMachineInstance, created.key, {"metadata": {"labels": {"seen": "yes"}}})
+    bench.hypervisor.refusals = {}
+    other = Firmware(uuid="7a1e3c5d-0000-4000-8000-000000000002")
+    await bench.run(vmi("vm2", uid=SECOND_UID, domain={"firmware": other}))
+    assert told is not None
+    assert refusals.starts == 1
+    left = await bench.client.get(VirtualMachineInstance, created.key)
+    assert phase(left) == "Scheduled"
 
 
 async def test_two_guests_with_one_uuid_are_told_and_the_first_runs_on(bench: Bench) -> None:
