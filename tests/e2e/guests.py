@@ -273,3 +273,14 @@ async def fetch(url: str, timeout: float = BOOT) -> str:
 def as_list(text: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(text)["items"]
     return found
+
+
+async def restart_reason(client: Client, name: str) -> str:
+    """Why the change of a VM waits for a restart."""
+
+    def waits(vm: VirtualMachine | None) -> bool:
+        return vm is not None and any(c.type == "RestartRequired" and c.status == "True" for c in vm.status.conditions)
+
+    vm = await until(client, VirtualMachine, ("default", name), waits)
+    assert vm is not None
+    return next(c.message or "" for c in vm.status.conditions if c.type == "RestartRequired")

@@ -22,7 +22,7 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import to_wire
 from kvtui.client.rest import Client
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import Console, kubectl, machine, shell
+from tests.e2e.guests import Console, kubectl, machine, restart_reason, shell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(300)]
 VMI = VirtualMachineInstance
@@ -191,16 +191,7 @@ async def test_processors_and_memory_are_added_and_less_needs_a_restart(lab: Lab
     assert found.status.memory is not None
     assert found.status.memory.guest_requested == "1280Mi"
     await change(client, {"cpu": {"sockets": 1}})
-    vm = await until(
-        client,
-        VirtualMachine,
-        KEY,
-        lambda v: (
-            v is not None and any(c.type == "RestartRequired" and c.status == "True" for c in v.status.conditions)
-        ),
-    )
-    assert vm is not None
-    words = next(c.message or "" for c in vm.status.conditions if c.type == "RestartRequired")
+    words = await restart_reason(client, NAME)
     assert "Reduction of CPU socket count requires a restart" in words
     await change(client, {"cpu": {"sockets": 2}})
 

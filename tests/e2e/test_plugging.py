@@ -25,7 +25,7 @@ from kvtui.domainxml import live
 from kvtui.node.pids import Pid
 from kvtui.node.virtiofs import SERVERS
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import in_node, kubectl, wait_running
+from tests.e2e.guests import in_node, kubectl, restart_reason, wait_running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 VMI = VirtualMachineInstance
@@ -118,20 +118,6 @@ async def reasons(client: Client) -> set[str]:
     return {e.reason for e in listed.items}
 
 
-async def restart_reason(client: Client) -> str:
-    """Why the VM's change waits for a restart."""
-    vm = await until(
-        client,
-        VirtualMachine,
-        KEY,
-        lambda v: (
-            v is not None and any(c.type == "RestartRequired" and c.status == "True" for c in v.status.conditions)
-        ),
-    )
-    assert vm is not None
-    return next(c.message or "" for c in vm.status.conditions if c.type == "RestartRequired")
-
-
 async def change(client: Client, **domain: Any) -> None:
     await client.patch(VirtualMachine, KEY, {"spec": {"template": {"spec": {"domain": domain}}}})
 
@@ -193,7 +179,7 @@ async def test_devices_come_and_go_and_move(lab: Lab, client: Client) -> None:
         assert empty.source == ""
 
         await change(client, cpu={"sockets": 1})
-        assert "Reduction of CPU socket count requires a restart" in await restart_reason(client)
+        assert "Reduction of CPU socket count requires a restart" in await restart_reason(client, NAME)
         await change(client, cpu={"sockets": 2})
         await asyncio.to_thread(kvtui, lab, "restart", NAME, "--force", "--grace-period", "0")
         await wait_running(client, NAME, besides=after.metadata.uid)
