@@ -1,11 +1,29 @@
-"""Times on the wire: RFC 3339 in UTC, whole seconds (MicroTime: microseconds).
+"""Times on the wire: RFC 3339 in UTC, whole seconds (MicroTime: microseconds); durations in Go's notation.
 
-Source: k8s.io/apimachinery/pkg/apis/meta/v1.Time.
+Source: k8s.io/apimachinery/pkg/apis/meta/v1.Time, v1.Duration; https://pkg.go.dev/time#ParseDuration.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+_PART = r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
+_DURATION = re.compile(rf"[-+]?(?:{_PART})+", re.ASCII)
+_PARTS = re.compile(_PART, re.ASCII)
+_SECONDS = {
+    "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a duration such as 1h30m or 250ms; "0" needs no unit. Raises ValueError."""
+    if duration.lstrip("+-") == "0":
+        return 0.0
+    if not _DURATION.fullmatch(duration):
+        raise ValueError(f"{duration!r} is not a duration")
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(duration))
+    return -total if duration.startswith("-") else total
 
 
 def to_time(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from kvtui.api.times import from_time, to_time
+from kvtui.api.times import from_time, seconds_of, to_time
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import Invalid, KvtuiError
 from kvtui.node.guestagent import GuestAgents
@@ -117,22 +117,11 @@ class Freezer:
 
 
 def seconds(text: str) -> float:
-    """A Go duration such as "5m0s", or plain seconds; the default for nothing. Raises Invalid."""
-    if not text:
-        return DEFAULT
-    total, number, unit = 0.0, "", ""
-    scales = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "ns": 1e-9}
-    for character in f"{text} ":
-        digit = character.isascii() and (character.isdigit() or character == ".")
-        if unit and (digit or character == " "):
-            if unit not in scales or number.count(".") > 1 or number in ("", "."):
-                raise Invalid(f"{text!r} is not a duration")
-            total, number, unit = total + float(number) * scales[unit], "", ""
-        if digit:
-            number += character
-        elif character != " ":
-            unit += character
+    """The default for nothing. Raises Invalid."""
     try:
-        return total + (float(number) if number else 0.0)
+        wanted = seconds_of(text) if text else DEFAULT
     except ValueError as error:
-        raise Invalid(f"{text!r} is not a duration") from error
+        raise Invalid(str(error)) from error
+    if wanted < 0:
+        raise Invalid(f"{text!r} lies in the past")
+    return wanted

@@ -35,11 +35,10 @@ def test_durations_are_those_of_go(text: str, seconds: float) -> None:
     assert freezing.seconds(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["5", "m", "5x", "1..5s", "s5", "-5s", "5m!", "\N{ARABIC-INDIC DIGIT FIVE}s"])
+@pytest.mark.parametrize(
+    "text", ["5", "m", "5x", "1..5s", "1.2.3s", "s5", "-5s", "5m!", "\N{ARABIC-INDIC DIGIT FIVE}s"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    if text == "5":
-        assert freezing.seconds(text) == 5.0
-        return
     with pytest.raises(Invalid):
         freezing.seconds(text)
 

@@ -6,7 +6,6 @@ Source: control plane facts 5.10; kubevirt pkg/virt-operator/webhooks.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from kvtui.api.kubevirt.config import (
@@ -17,6 +16,7 @@ from kvtui.api.kubevirt.config import (
     KubeVirtSpec,
 )
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.times import seconds_of
 from kvtui.virtapi.admission import gates
 from kvtui.virtapi.admission.causes import Path, bad_request, forbidden, invalid, not_supported, required
 from kvtui.virtapi.admission.same import same
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from kvtui.errors import Cause
     from kvtui.virtapi.admission.view import ClusterView
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 CA_DURATION, CERT_DURATION = "168h0m0s", "24h0m0s"
 RENEW_SHARE = 0.2
 """Part of a certificate's life before whose end it is renewed, when nothing is said."""
@@ -68,8 +66,11 @@ MEDIATED_DEPRECATED = (
 
 
 def seconds(duration: str) -> float:
-    """A Go duration in seconds; 0 when it is none."""
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
+    """0 when it is none."""
+    try:
+        return seconds_of(duration)
+    except ValueError:
+        return 0.0
 
 
 def refuse_second(view: ClusterView) -> None:
