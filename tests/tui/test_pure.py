@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.quantity import value as quantity_value
@@ -31,7 +33,7 @@ from kvtui.tui.model.create import (
     vm_problems,
     volume_problems,
 )
-from kvtui.tui.model.create_command import command
+from kvtui.tui.model.create_command import command, in_lines
 from kvtui.tui.model.metrics import parse_metrics
 from kvtui.tui.model.preflight import Finding, of_targets, of_vm, targets
 from kvtui.tui.model.rows import DataVolumeRow, VmRow
@@ -244,6 +246,14 @@ def test_the_command_makes_what_was_drafted(drafted: VmDraft) -> None:
     assert [p.port for p in mine.domain.devices.interfaces[0].ports] == [
         p.port for p in its.domain.devices.interfaces[0].ports
     ]
+
+
+@given(st.integers(20, 120))
+def test_a_command_over_several_lines_is_the_same_command(width: int) -> None:
+    text = command(draft(source="http", image="https://h/x.qcow2", ssh_key="ssh-ed25519 AAAA 'me'", ports="80"))
+    lines = in_lines(text, width)
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == shlex.split(text)
+    assert all(len(line) <= width or line.count(" --") <= 1 for line in lines)
 
 
 @pytest.mark.parametrize("change", [{"labels": "a=b"}, {"node": "n"}, {"ports": "53/udp"}, {"image": "h/x,y"}])

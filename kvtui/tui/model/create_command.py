@@ -35,6 +35,23 @@ def command(draft: VmDraft, lab_image: str = "") -> str:
     return shlex.join([*words, "--apply"])
 
 
+def in_lines(text: str, width: int) -> list[str]:
+    """A command over several lines, broken between flags, which a shell takes as one."""
+    parts: list[list[str]] = []
+    for word in shlex.split(text):
+        if word.startswith("-") or not parts:
+            parts.append([word])
+        else:
+            parts[-1].append(word)
+    lines: list[str] = []
+    for part in map(shlex.join, parts):
+        if lines and len(lines[-1]) + 1 + len(part) <= width - 2:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"  {part}" if lines else part)
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
 def _flag(name: str, value: str) -> list[str]:
     return [f"--{name.replace('_', '-')}", value] if value else []
 

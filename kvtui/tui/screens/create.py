@@ -14,7 +14,7 @@ from kvtui.errors import ApiError, KvtuiError
 from kvtui.tui.columns.cell import Cell, Line, Tone, line
 from kvtui.tui.details.common import heading, pair, wrapped, yaml_line
 from kvtui.tui.model.create import IMPORTS, Surroundings, VmDraft, as_yaml, build_vm, suggestion, vm_problems
-from kvtui.tui.model.create_command import command
+from kvtui.tui.model.create_command import command, in_lines
 from kvtui.tui.model.session import Session
 from kvtui.tui.screens.form import FormScreen
 from kvtui.tui.widgets.form import FieldSpec
@@ -145,6 +145,7 @@ class CreateVm(FormScreen[Created | None]):
         if self.problems:
             return [heading("Problems"), *self.problem_lines(), line(""), line("A digit goes to the step.")]
         vm = build_vm(draft, self.session.lab_image)
+        same = command(draft, self.session.lab_image) or "no command has flags for all of this"
         source = dict(_SOURCES)[draft.source]
         lines = [
             pair("Server check", self.server),
@@ -154,7 +155,7 @@ class CreateVm(FormScreen[Created | None]):
             pair("Then", dict(_AFTER)[draft.after]),
             *(pair("Warning", Cell(text, Tone.WARN)) for text in self._warnings()),
             line(""),
-            line(Cell(command(draft, self.session.lab_image) or "no command has flags for all of this", Tone.ACCENT)),
+            *(line(Cell(text, Tone.ACCENT)) for text in in_lines(same, self.size.width - 4)),
             line(""),
         ]
         return [*lines, *(yaml_line(raw) for raw in as_yaml(vm).splitlines())]
