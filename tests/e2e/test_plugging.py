@@ -313,7 +313,7 @@ async def test_file_systems_and_metrics_come_and_go_with_their_guest(lab: Lab, c
         verdict = next(c for c in instance.status.conditions if c.type == "LiveMigratable")
         assert (verdict.status, verdict.reason) == ("False", "VirtIOFSNotLiveMigratable")
         state = lab.data / "nodes" / (instance.status.node_name or "") / "vms" / instance.metadata.uid
-        servers = [int(path.read_text()) for path in state.glob("fs-*.pid")]
+        servers = [Pid.from_text(path.read_text()) for path in state.glob("fs-*.pid")]
         assert len(servers) == 2
         os.kill(lab.pid(f"agent-{instance.status.node_name}"), signal.SIGKILL)
         shown = state / "shares" / "shown" / "color"
@@ -323,12 +323,7 @@ async def test_file_systems_and_metrics_come_and_go_with_their_guest(lab: Lab, c
         async with asyncio.timeout(60):
             while shown.read_text() != "green" or b"HostName" not in (state / "disks/vhostmd0").read_bytes()[:8192]:
                 await asyncio.sleep(0.3)  # files that follow tell nobody
-        assert all(alive(pid) for pid in servers)
+        assert all(pid is not None and pid.alive for pid in servers)
     async with asyncio.timeout(30):
-        while state.exists() or any(alive(pid) for pid in servers):
+        while state.exists() or any(pid is not None and pid.alive for pid in servers):
             await asyncio.sleep(0.3)  # nor does a process that is nobody's child
-
-
-def alive(pid: int) -> bool:
-    found = Pid.of(pid)
-    return found is not None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvtui.console.terminal import TextStyle
 from kvtui.console.terminal_pyte import PyteTerminal
 from kvtui.tui.wire import Style, Wire, change, styled
 
@@ -38,13 +39,15 @@ frames = st.lists(
 
 
 def shows(terminal: PyteTerminal) -> list[object]:
-    """Every cell with its style; the foreground of a blank cannot be seen."""
+    """Every cell with its style; what cannot be seen is left out: a blank's foreground, plain blanks at the end."""
     cells: list[object] = []
     for row in range(ROWS):
         for run in terminal.line(row):
             seen = run.style.reverse or run.style.underline or run.style.strike
             blank = run.style if seen else replace(run.style, foreground="", bold=False, dim=False)
             cells += [(row, char, blank if char == " " else run.style) for char in run.text]
+        while cells and cells[-1] == (row, " ", TextStyle()):
+            cells.pop()
     return cells
 
 
