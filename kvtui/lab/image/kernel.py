@@ -31,6 +31,7 @@ GUEST_MODULES = (
     "qemu_fw_cfg",
     "pvpanic_pci",
     "virtio_mmio",
+    "efivarfs",
 )
 """Everything a guest may find in its machine. The cloud kernel has no 9p, i6300esb or DRM; ext4, TPM and VGA text
 are built in."""
