@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from kvtui import __version__
 from kvtui.commands import quick
+from kvtui.commands.connection import connection_options
 from kvtui.commands.exits import ExitCode, exit_code_of, report
 from kvtui.errors import KvtuiError
 
@@ -56,6 +57,7 @@ LAZY: dict[str, tuple[str, str]] = {
     "image-upload": ("kvtui.commands.image_upload:command", "Upload a disk image of this machine."),
     "vmexport": ("kvtui.commands.vmexport:group", "Download disks of VMs, snapshots and claims."),
     "memory-dump": ("kvtui.commands.memory_dump:group", "A guest's memory as a file."),
+    "guestfs": ("kvtui.commands.guestfs:command", "A libguestfs shell on a claim, which kvtui has not."),
     "credentials": ("kvtui.commands.guest_credentials:group", "Keys and passwords of a running guest."),
     "console": ("kvtui.commands.console:command", "Attach to a VM's serial console."),
     "vnc": ("kvtui.commands.vnc:command", "Open a VM's graphics, or take a screenshot."),
@@ -130,6 +132,8 @@ def _screen(options: dict[str, object]) -> int:
     "--data", metavar="DIR", type=click.Path(file_okay=False), help="Data directory of a local engine or lab."
 )
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in.")
+@click.option("--user", "kube_user", metavar="NAME", help="User of the kubeconfig to use.")
+@connection_options(hidden=False)
 @click.option("--read-only", is_flag=True, help="The screen changes nothing.")
 @click.option("--theme", metavar="NAME", help="Colours of the screen: dark, light, ansi, mono or one of yours.")
 @click.option("--ascii", is_flag=True, help="The screen draws with ASCII only.")

@@ -13,7 +13,7 @@ import binascii
 import os
 import ssl
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,20 @@ class Endpoint:
     proxy: str | None = None
     token_file: Path | None = None
     """Read anew for each request, since such tokens are rotated."""
+    groups: tuple[str, ...] = ()
+    """Groups to act in, with `Impersonate-User` among the headers: one header each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a command line says in place of a kubeconfig; keys are the file's own."""
+
+    cluster: str = ""
+    """Name of an entry."""
+    user: str = ""
+    """Name of an entry."""
+    cluster_fields: dict[str, Any] = field(default_factory=dict)
+    user_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def default_path() -> Path:
@@ -48,12 +62,19 @@ def default_path() -> Path:
     return Path(first) if first else Path.home() / ".kube" / "config"
 
 
-async def load(path: Path | None = None, *, context: str | None = None) -> Endpoint:
+_NOTHING = Overrides()
+_CREDENTIALS = ("token", "tokenFile", "username", "password", "exec", "auth-provider")
+_AUTHORITY = ("certificate-authority", "certificate-authority-data")
+
+
+async def load(path: Path | None = None, *, context: str | None = None, overrides: Overrides = _NOTHING) -> Endpoint:
     """The endpoint of a context (the current one by default). Raises Usage when it cannot be read."""
     path = path or default_path()
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if overrides.cluster_fields.get("server"):
+            return _endpoint({}, dict(overrides.cluster_fields), dict(overrides.user_fields), Path.cwd() / "config", "")
         raise Usage(f"there is no kubeconfig at {path}", hint="start an engine with `kvtui local start`") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Usage(f"the kubeconfig {path} cannot be read: {error}") from error
@@ -63,11 +84,27 @@ async def load(path: Path | None = None, *, context: str | None = None) -> Endpo
         raise Usage(f"the kubeconfig {path} is not a mapping")
     name = context or document.get("current-context") or ""
     chosen = _entry(document, "contexts", "context", name, path)
+    chosen |= {k: v for k, v in (("cluster", overrides.cluster), ("user", overrides.user)) if v}
     cluster = _entry(document, "clusters", "cluster", chosen.get("cluster", ""), path)
     user = _entry(document, "users", "user", chosen.get("user", ""), path) if chosen.get("user") else {}
-    namespace = chosen.get("namespace") or "default"
+    cluster, user = _overridden(cluster, overrides.cluster_fields), _overridden(user, overrides.user_fields)
     if "exec" in user or "auth-provider" in user:
-        return await _with_plugin(path, name, namespace)
+        return _acting_as(await _with_plugin(path, name, chosen.get("namespace") or "default"), user)
+    return _endpoint(chosen, cluster, user, path, name)
+
+
+def _overridden(entry: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """The entry with other fields; what they stand in the place of goes."""
+    gone = {f"{key}-data" for key in fields}
+    if "token" in fields:
+        gone |= {*_CREDENTIALS, *(f"client-{what}{data}" for what in ("certificate", "key") for data in ("", "-data"))}
+    if "insecure-skip-tls-verify" in fields:
+        gone |= {*_AUTHORITY}
+    return {key: value for key, value in entry.items() if key not in gone} | fields
+
+
+def _endpoint(chosen: dict[str, Any], cluster: dict[str, Any], user: dict[str, Any], path: Path, name: str) -> Endpoint:
+    """Raises Usage."""
     server = str(cluster.get("server", "")).rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise Usage(f"context {name!r} of {path} names no server")
@@ -80,20 +117,26 @@ async def load(path: Path | None = None, *, context: str | None = None) -> Endpo
     elif user.get("username"):
         pair = f"{user['username']}:{user.get('password', '')}".encode()
         headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    for wire, header in (("as", "Impersonate-User"), ("as-uid", "Impersonate-Uid")):
-        if user.get(wire):
-            headers[header] = str(user[wire])
-    return Endpoint(
+    endpoint = Endpoint(
         server=server,
         ssl_context=_tls(cluster, user, path) if server.startswith("https://") else None,
         headers=headers,
-        namespace=namespace,
+        namespace=chosen.get("namespace") or "default",
         context=name,
         user=str(chosen.get("user", "")),
         server_name=cluster.get("tls-server-name"),
         proxy=cluster.get("proxy-url"),
         token_file=token_file,
     )
+    return _acting_as(endpoint, user)
+
+
+def _acting_as(endpoint: Endpoint, user: dict[str, Any]) -> Endpoint:
+    """Impersonation, where the user's entry asks for it."""
+    words = (("as", "Impersonate-User"), ("as-uid", "Impersonate-Uid"))
+    headers = {header: str(user[wire]) for wire, header in words if user.get(wire)}
+    groups = tuple(str(group) for group in user.get("as-groups") or ())
+    return replace(endpoint, headers={**endpoint.headers, **headers}, groups=groups)
 
 
 def in_cluster() -> Endpoint:

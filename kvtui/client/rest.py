@@ -371,7 +371,7 @@ class Client:
                 method,
                 self.endpoint.server + path,
                 params=_plain(params),
-                headers={**self._headers(), **(headers or {})},
+                headers=self._headers(headers),
                 ssl=self._ssl(),
                 server_hostname=self.endpoint.server_name,
                 proxy=self.endpoint.proxy,
@@ -398,11 +398,11 @@ class Client:
     def _ssl(self) -> ssl.SSLContext | bool:
         return self.endpoint.ssl_context or True
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": self.settings.user_agent, **self.endpoint.headers}
+    def _headers(self, more: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+        headers = {"User-Agent": self.settings.user_agent, **self.endpoint.headers, **(more or {})}
         if self.endpoint.token_file is not None:
             headers["Authorization"] = f"Bearer {self.endpoint.token_file.read_text().strip()}"
-        return headers
+        return (*headers.items(), *(("Impersonate-Group", group) for group in self.endpoint.groups))
 
 
 def handshake_header(socket: aiohttp.ClientWebSocketResponse, name: str) -> str:
@@ -412,11 +412,8 @@ def handshake_header(socket: aiohttp.ClientWebSocketResponse, name: str) -> str:
 
 
 def impersonating(endpoint: Endpoint, user: str, groups: tuple[str, ...] = ()) -> Endpoint:
-    """The same server as another user (the first group only: header names repeat)."""
-    headers = {**endpoint.headers, "Impersonate-User": user}
-    if groups:
-        headers["Impersonate-Group"] = groups[0]
-    return replace(endpoint, headers=headers)
+    """The same server as another user."""
+    return replace(endpoint, headers={**endpoint.headers, "Impersonate-User": user}, groups=groups)
 
 
 def _complete(obj: Resource) -> bytes:

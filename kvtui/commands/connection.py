@@ -19,7 +19,9 @@ from kvtui.commands import quick
 from kvtui.errors import Usage
 
 if TYPE_CHECKING:
+    from kvtui.client.kubeconfig import Overrides
     from kvtui.client.rest import Client
+    from kvtui.settings import ClientSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -75,8 +77,90 @@ def _contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return complete.contexts(ctx, param, incomplete)
 
 
+_FIELDS = {
+    "cluster_fields": {
+        "server": "server",
+        "certificate_authority": "certificate-authority",
+        "insecure_skip_tls_verify": "insecure-skip-tls-verify",
+        "tls_server_name": "tls-server-name",
+    },
+    "user_fields": {
+        "token": "token",
+        "client_certificate": "client-certificate",
+        "client_key": "client-key",
+        "as_user": "as",
+        "as_uid": "as-uid",
+        "as_group": "as-groups",
+    },
+}
+"""Options and the fields of a kubeconfig whose place they take."""
+_FILES = ("certificate_authority", "client_certificate", "client_key")
+
+
+def connection_options(*, hidden: bool) -> Callable[[F], F]:
+    """kubectl's flags for another server or user than the kubeconfig's, without its `--user`.
+
+    Verbs take them without showing them, as kubectl's do.
+    """
+    file = click.Path(dir_okay=False)
+    options = (
+        click.option("--server", metavar="URL", hidden=hidden, help="Address of the API server."),
+        click.option("--cluster", metavar="NAME", hidden=hidden, help="Cluster of the kubeconfig to use."),
+        click.option("--token", metavar="TOKEN", hidden=hidden, help="Bearer token."),
+        click.option("--client-certificate", metavar="FILE", type=file, hidden=hidden, help="Certificate of the user."),
+        click.option("--client-key", metavar="FILE", type=file, hidden=hidden, help="Key of that certificate."),
+        click.option("--certificate-authority", metavar="FILE", type=file, hidden=hidden, help="Who signs servers."),
+        click.option(
+            "--insecure-skip-tls-verify",
+            is_flag=True,
+            default=None,
+            hidden=hidden,
+            help="Do not verify the server's certificate.",
+        ),
+        click.option("--tls-server-name", metavar="NAME", hidden=hidden, help="Name in the server's certificate."),
+        click.option("--as", "as_user", metavar="USER", hidden=hidden, help="Act as this user."),
+        click.option("--as-group", metavar="GROUP", multiple=True, hidden=hidden, help="Act in this group."),
+        click.option("--as-uid", metavar="UID", hidden=hidden, help="Act with this UID."),
+        click.option("--request-timeout", metavar="DURATION", hidden=hidden, help="For one request; 0 is for ever."),
+    )
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def overrides_of(options: dict[str, Any]) -> Overrides:
+    """What the options say in place of the kubeconfig."""
+    from kvtui.client.kubeconfig import Overrides
+
+    fields: dict[str, dict[str, Any]] = {}
+    for section, names in _FIELDS.items():
+        given = {name: options[name] for name in names if options.get(name)}
+        fields[section] = {names[n]: str(Path(v).absolute()) if n in _FILES else v for n, v in given.items()}
+    return Overrides(options.get("cluster") or "", options.get("kube_user") or "", **fields)
+
+
+def settings_of(options: dict[str, Any]) -> ClientSettings:
+    """Raises Usage."""
+    from kvtui.api import times
+    from kvtui.settings import ClientSettings
+
+    if not options.get("request_timeout"):
+        return ClientSettings()
+    text = str(options["request_timeout"])
+    try:
+        seconds = times.seconds_of(f"{text}s" if text.isascii() and text.isdigit() else text)
+    except ValueError as error:
+        raise Usage(f"--request-timeout: {error}") from error
+    return ClientSettings(request_timeout=seconds if seconds > 0 else 10.0**8)
+
+
 def server_options(function: F) -> F:
     """--context, --kubeconfig, --data and -n, also behind the verb, as kubectl takes them."""
+    function = connection_options(hidden=True)(function)
     for option in (
         click.option("-n", "--namespace", metavar="NAME", help="Namespace to work in.", shell_complete=_namespaces),
         click.option("--context", metavar="NAME", help="Context of the kubeconfig to use.", shell_complete=_contexts),
@@ -90,7 +174,7 @@ def server_options(function: F) -> F:
 def merged(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """The options behind the verb over those before it."""
     before = ctx.find_object(dict) or {}
-    return {**options, **{k: v for k, v in before.items() if options.get(k) is None}}
+    return {**options, **{k: v for k, v in before.items() if options.get(k) in (None, ())}}
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +184,9 @@ async def connected(options: dict[str, Any]) -> AsyncIterator[tuple[Client, str]
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
 
-    endpoint = await kubeconfig.load(kubeconfig_path(options), context=options.get("context"))
-    async with Client(endpoint) as client:
+    overrides, path = overrides_of(options), kubeconfig_path(options)
+    endpoint = await kubeconfig.load(path, context=options.get("context"), overrides=overrides)
+    async with Client(endpoint, settings_of(options)) as client:
         yield client, options.get("namespace") or endpoint.namespace
 
 

@@ -33,6 +33,7 @@ _SOURCES = {
 @click.option("--source-name", required=True, metavar="NAME", shell_complete=complete.names("virtualmachines", "vm"))
 @click.option("--source-type", type=click.Choice(sorted(_SOURCES)), default="vm", show_default=True)
 @click.option("--target-name", metavar="NAME", help="Default: the server chooses.")
+@click.option("--target-type", type=click.Choice(["vm"]), default="vm", show_default=True)
 @click.option("--label-filter", "labels", multiple=True, metavar="PATTERN", help="Labels to copy; ! excludes.")
 @click.option("--annotation-filter", "annotations", multiple=True, metavar="PATTERN", help="Annotations to copy.")
 @click.option("--template-label-filter", "template_labels", multiple=True, metavar="PATTERN")

@@ -47,6 +47,10 @@ def _download_options(function: Any) -> Any:
         click.option("--output", "file", metavar="FILE", help="Download to this file."),
         click.option("--format", "format_", type=click.Choice(["raw", "gzip"]), default="gzip", show_default=True),
         click.option("--insecure", is_flag=True, help="Do not verify the server's certificate."),
+        click.option("--port-forward", is_flag=True, help="Through the exporter's Pod, not its address."),
+        click.option(
+            "--local-port", type=click.IntRange(0, 65535), metavar="PORT", help="With --port-forward: from this port."
+        ),
     ):
         function = option(function)
     return server_options(function)
@@ -70,6 +74,7 @@ def get(ctx: click.Context, /, vm: str, **options: Any) -> None:
     """Dump a running guest's memory into a claim."""
     if options["create_claim"] and not options["claim_name"]:
         raise Usage("--create-claim needs --claim-name")
+    _check_ports(options)
     run_async(_get(vm, merged(ctx, options)))
 
 
@@ -81,7 +86,13 @@ def download(ctx: click.Context, /, vm: str, **options: Any) -> None:
     """Download the dump that a VM has."""
     if not options["file"]:
         raise Usage("name the file with --output FILE")
+    _check_ports(options)
     run_async(_download_only(vm, merged(ctx, options)))
+
+
+def _check_ports(options: dict[str, Any]) -> None:
+    if options["local_port"] is not None and not options["port_forward"]:
+        raise Usage("--local-port goes with --port-forward")
 
 
 @group.command("remove", cls=Verb, epilog=example("kvtui memory-dump remove web"))
@@ -186,19 +197,17 @@ async def _download(client: Client, target: Target, options: dict[str, Any]) -> 
     await exports.create(client, export, source)
     try:
         async with waiting(f"waiting for VM Export {export[1]} status to be ready") as line:
-            link, token = await exports.link_of(client, export, READY, internal=False)
-            url, packed = exports.url_of(link, request.claim_name)
-            raw = options["format_"] == "raw"
-            await exports.fetch(
-                url,
-                token,
-                link.cert,
-                Path(options["file"]) if options["file"] != "-" else None,
-                line,
-                unpack=packed and raw,
+            wanted = exports.Download(
+                key=export,
+                volume=request.claim_name,
+                file=Path(options["file"]) if options["file"] != "-" else None,
+                format=options["format_"],
                 insecure=options["insecure"],
                 retries=2,
+                timeout=READY,
+                local_port=(options["local_port"] or 0) if options["port_forward"] else None,
             )
+            await exports.download(client, wanted, line)
     finally:
         await client.delete(VirtualMachineExport, export)
     click.echo("Download finished successfully", err=options["file"] == "-")

@@ -20,7 +20,7 @@ from platformdirs import user_config_path, user_state_path
 
 from kvtui.client import kubeconfig
 from kvtui.client.rest import Client
-from kvtui.commands.connection import kubeconfig_path
+from kvtui.commands.connection import kubeconfig_path, overrides_of
 from kvtui.errors import InvalidObject, Usage
 from kvtui.settings import ClientSettings
 from kvtui.tui.app import KvtuiApp
@@ -53,7 +53,7 @@ async def _run(
     options: dict[str, Any], preferences: Preferences, themes: Mapping[str, Theme], first: str
 ) -> str | None:
     path = kubeconfig_path(options)
-    endpoint = await kubeconfig.load(path, context=options.get("context"))
+    endpoint = await kubeconfig.load(path, context=options.get("context"), overrides=overrides_of(options))
 
     def contexts() -> list[str]:
         return context_names(path or kubeconfig.default_path())

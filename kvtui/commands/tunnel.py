@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, cast
 
 import aiohttp
@@ -35,6 +35,17 @@ class Local(Protocol):
         """Some bytes; none at the end."""
 
     async def write(self, data: bytes) -> None: ...
+
+
+class Far(Protocol):
+    """The far end: a websocket, or what looks like one."""
+
+    @property
+    def close_code(self) -> int | None: ...
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[aiohttp.WSMessage]: ...
 
 
 class Stream:
@@ -88,7 +99,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-async def join(local: Local, socket: aiohttp.ClientWebSocketResponse) -> None:
+async def join(local: Local, socket: Far) -> None:
     """Until one end has closed. A near end that broke is an ordinary end. Raises Unreachable when the far one did."""
     heard = asyncio.get_running_loop().time()
 

@@ -231,8 +231,13 @@ async def serve_export(place: Place, name: str, volume: str) -> None:
     secret = await place.seen(Secret, f"secret-{name}")
     place.proxy.token = base64.b64decode(secret.data["token"]).decode()
     formats = [{"format": "gzip", "url": f"{place.proxy.url}/volumes/disk/disk.img.gz"}]
-    link = {"cert": place.api.server.ca.read_text(), "volumes": [{"name": volume, "formats": formats}]}
-    status = {"phase": "Ready", "links": {"external": link}, "tokenSecretRef": secret.metadata.name}
+    manifests = [
+        {"type": type_, "url": f"{place.proxy.url}/manifests/{type_}"} for type_ in ("all", "auth-header-secret")
+    ]
+    volumes = [{"name": volume, "formats": formats}]
+    link = {"cert": place.api.server.ca.read_text(), "volumes": volumes, "manifests": manifests}
+    links = {"external": link, "internal": link}
+    status = {"phase": "Ready", "links": links, "tokenSecretRef": secret.metadata.name}
     await place.client.patch_status(VirtualMachineExport, export.key, status)
 
 
@@ -246,6 +251,59 @@ async def test_an_export_is_made_downloaded_and_removed(place: Place, tmp_path: 
     assert (ran.code, ran.out) == (0, "Download finished successfully\n"), ran.err
     assert file.read_bytes() == place.proxy.disk
     assert await place.client.find(VirtualMachineExport, ("default", "out")) is None
+
+
+async def test_manifests_of_an_export_are_printed_and_the_export_stays(place: Place) -> None:
+    args = ("--vm", "web", "--manifest", "--include-secret", "--labels", "team=a,tier=b", "--annotations", "note=x=y")
+    running = asyncio.create_task(place.kvtui("vmexport", "download", "moved", *args))
+    await serve_export(place, "moved", "disk")
+    ran = await running
+    assert (ran.code, ran.out) == (0, "all as application/yaml\nauth-header-secret as application/yaml\n"), ran.err
+    kept = await place.seen(VirtualMachineExport, "moved")
+    assert kept.metadata.labels == {"team": "a", "tier": "b"}
+    assert kept.metadata.annotations["note"] == "x=y"
+    ran = await place.kvtui("vmexport", "download", "moved", "--manifest", "--manifest-output-format", "json")
+    assert ran.out == "all as application/json\n", ran.err
+    missing = await place.kvtui("vmexport", "download", "moved", "--format", "oci", "--output", "/dev/null")
+    assert (missing.code, "nothing of type oci" in missing.err) == (ExitCode.NOT_FOUND, True)
+
+
+async def test_an_export_goes_through_its_pod_where_the_server_can(place: Place) -> None:
+    args = ("--pvc", "disk", "--port-forward", "--local-port", "0", "--output", "/dev/null")
+    running = asyncio.create_task(place.kvtui("vmexport", "download", "inside", *args))
+    await serve_export(place, "inside", "disk")
+    ran = await running
+    assert ran.code > 0
+    assert "portforward is not available" in ran.err
+
+
+async def test_an_export_that_nobody_serves_is_told_before_long(place: Place) -> None:
+    args = ("--pvc", "disk", "--readiness-timeout", "0.3", "--output", "/dev/null")
+    ran = await place.kvtui("vmexport", "download", "alone", *args)
+    assert (ran.code, "this server has no export server" in ran.err) == (ExitCode.FAILED, True)
+    assert await place.client.find(VirtualMachineExport, ("default", "alone")) is None
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--manifest", "--volume", "disk"), "the '--volume' flag is incompatible with '--manifest'"),
+        (("--include-secret", "--output", "x"), "--include-secret goes with --manifest"),
+        (("--local-port", "80", "--output", "x"), "--local-port goes with --port-forward"),
+        (("--service-url", "a", "--port-forward", "--output", "x"), "exclude each other"),
+        (("--vm", "a", "--vmtemplate", "b", "--output", "x"), "only one of"),
+        (("--vm", "a", "--labels", "x", "--output", "x"), "--labels takes KEY=VALUE"),
+    ],
+)
+async def test_flags_of_a_download_that_contradict_each_other(place: Place, args: tuple[str, ...], words: str) -> None:
+    ran = await place.kvtui("vmexport", "download", "none", *args)
+    assert (ran.code, words in ran.err) == (ExitCode.USAGE, True), ran.err
+
+
+async def test_a_guestfs_shell_is_refused_with_the_reason(place: Place) -> None:
+    ran = await place.kvtui("guestfs", "disk", "--kvm=false", "--pull-policy", "Always", "--fsGroup", "107")
+    assert ran.code > 0
+    assert "no libguestfs shell can be opened on disk: it is a container" in ran.err
 
 
 async def test_exports_are_made_once_and_removed_without_complaint(place: Place) -> None:

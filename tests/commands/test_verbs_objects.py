@@ -61,6 +61,38 @@ async def kvtui(server: RunningServer, client: Client, tmp_path: Path) -> AsyncI
     await cli("delete", "vm", "web", "-y", "--ignore-not-found")
 
 
+# Whom a command talks to, and as whom
+
+
+@module_loop
+async def test_the_connection_may_be_given_by_flags_alone(kvtui: Cli, server: RunningServer, tmp_path: Path) -> None:
+    pair = server.client_pair("flagged", ("system:masters",))
+    where = ("--server", server.url, "--certificate-authority", str(server.ca))
+    who = ("--client-certificate", str(pair.cert), "--client-key", str(pair.key))
+    ran = await kvtui("get", "vm", "-o", "name", *where, *who, kubeconfig=tmp_path / "none")
+    assert ran.out == "virtualmachine.kubevirt.io/web\n", ran.err
+    ran = await kvtui(*where, "--token", "wrong", "get", "vm")
+    assert (ran.code, "Unauthorized" in ran.err) == (ExitCode.NOT_ALLOWED, True)
+    ran = await kvtui("get", "vm", "--tls-server-name", "elsewhere.example")
+    assert ran.code == ExitCode.UNREACHABLE
+    ran = await kvtui("get", "vm", "--tls-server-name", "elsewhere.example", "--insecure-skip-tls-verify")
+    assert ran.code == 0, ran.err
+    ran = await kvtui("get", "vm", "--request-timeout", "soon")
+    assert (ran.code, "--request-timeout" in ran.err) == (ExitCode.USAGE, True)
+    ran = await kvtui("--user", "nobody", "get", "vm")
+    assert (ran.code, "no user named 'nobody'" in ran.err) == (ExitCode.USAGE, True)
+
+
+@module_loop
+async def test_an_administrator_may_act_as_somebody_else_and_in_groups(kvtui: Cli) -> None:
+    refused = await kvtui("get", "vm", "--as", "bob")
+    assert 'User "bob" cannot list resource' in refused.err
+    ran = await kvtui("get", "vm", "-o", "name", "--as=bob", "--as-group=devs", "--as-group=system:masters")
+    assert ran.out == "virtualmachine.kubevirt.io/web\n", ran.err
+    ran = await kvtui("--as", "bob", "--as-group", "system:masters", "get", "vm", "-o", "name")
+    assert ran.out == "virtualmachine.kubevirt.io/web\n", ran.err
+
+
 # Labels, numbers, differences, the editor
 
 
@@ -306,7 +338,7 @@ async def test_drain_says_what_keeps_it_and_gives_up_in_time(kvtui: Cli, client:
         (("preference", "--cpu-topology", "sockets", "--machine-type", "q35"), "VirtualMachineClusterPreference"),
         (("preference", "--volume-storage-class", "s", "--namespaced"), "VirtualMachinePreference"),
         (
-            ("clone", "--source-name", "web", "--label-filter", "*", "--new-mac-address", "d:02-00"),
+            ("clone", "--target-type=vm", "--source-name=web", "--label-filter", "*", "--new-mac-address", "d:02-00"),
             "VirtualMachineClone",
         ),
         (("snapshot", "--vm", "web"), "VirtualMachineSnapshot"),

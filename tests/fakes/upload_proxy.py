@@ -38,6 +38,7 @@ class FakeProxy:
         app.router.add_route("HEAD", "/v1beta1/upload-async", self._head)
         app.router.add_post("/v1beta1/{path:upload|upload-async}", self._upload)
         app.router.add_get("/volumes/disk/disk.img.gz", self._download)
+        app.router.add_get("/manifests/{type}", self._manifest)
         return app
 
     async def _head(self, request: web.Request) -> web.Response:
@@ -56,6 +57,11 @@ class FakeProxy:
         if request.headers.get(EXPORT_TOKEN) != self.token:
             return web.Response(status=401)
         return web.Response(body=gzip.compress(self.disk))
+
+    async def _manifest(self, request: web.Request) -> web.Response:
+        if request.headers.get(EXPORT_TOKEN) != self.token:
+            return web.Response(status=401)
+        return web.Response(text=f"{request.match_info['type']} as {request.headers['Accept']}")
 
 
 @contextlib.asynccontextmanager
