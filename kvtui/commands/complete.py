@@ -1,7 +1,7 @@
 """Words that a shell offers: kinds, names, namespaces, nodes and contexts.
 
-The server is asked for a moment only; when it does not answer in time the words of last time are offered. Whatever
-goes wrong, nothing is printed.
+The server is waited for a moment only; when it does not answer in time the words of last time are offered, and its
+late answer is there for the next time. Whatever goes wrong, nothing is printed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import select
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from kvtui.client.rest import Client
 
 BUDGET = 0.2
-"""Seconds for the server; the rest of half a second is the interpreter's."""
+"""Seconds that the prompt waits for the server; the rest of half a second is the interpreter's."""
+PATIENCE = 10.0
+"""Seconds in which an answer that comes too late for this prompt is still good for the next."""
 FRESH = 3.0
 """Seconds during which the words of last time are as good as the server's."""
 
@@ -38,6 +41,8 @@ def names(plural: str, *prefixes: str) -> Callback:
 
     async def words(client: Client, namespace: str) -> list[str]:
         group = "/apis/kubevirt.io/v1" if plural.startswith("virtualmachine") else "/apis/cdi.kubevirt.io/v1beta1"
+        if plural == "persistentvolumeclaims":
+            group = "/api/v1"
         return await _listed(client, f"{group}/namespaces/{namespace}/{plural}")
 
     def callback(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -130,18 +135,31 @@ def _offered(ctx: click.Context, what: str, words: _Words) -> list[str]:
         known, age = _remembered(place)
         if known is not None and age < FRESH:
             return known
-        try:
-            found = asyncio.run(_asked(options, words))
-        except (KvtuiError, TimeoutError, OSError):
-            return known or []
-        _remember(place, found)
+        _refresh(place, options, words)
+        return _remembered(place)[0] or []
     except Exception:  # a word that cannot be offered must not disturb the prompt
         return []
-    return found
+
+
+def _refresh(place: Path, options: dict[str, Any], words: _Words) -> None:
+    """Has a child ask the server, and returns when it has remembered the answer or the prompt has waited enough."""
+    done, ended = os.pipe()
+    if os.fork() == 0:
+        with contextlib.suppress(BaseException):
+            # The shell waits for whoever has its pipe open.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nothing, stream)
+            os.setsid()
+            _remember(place, asyncio.run(_asked(options, words)))
+        os._exit(0)
+    os.close(ended)
+    select.select([done], [], [], BUDGET)
+    os.close(done)
 
 
 async def _asked(options: dict[str, Any], words: _Words) -> list[str]:
-    async with asyncio.timeout(BUDGET), connected(options) as (client, namespace):
+    async with asyncio.timeout(PATIENCE), connected(options) as (client, namespace):
         return await words(client, namespace)
 
 
