@@ -53,7 +53,9 @@ class ControllerSettings:
     metrics_host: str = "127.0.0.1"
     """Where metrics are served."""
     metrics_port: int | None = None
-    """None or 0 serves no metrics."""
+    """None or 0 serves no metrics there."""
+    metrics_socket: str = ""
+    """Unix socket at which the engine's API server fetches them; empty serves none there."""
     leader_election: bool = False
     """Whether several such processes may be started, of which one works."""
     install_namespace: str = "kubevirt"
@@ -128,6 +130,8 @@ class NodeSettings:
     """Bytes that a new viewer sees of what was printed before."""
     memory_reserve: int = 512 * 2**20
     """Bytes that are not offered to VMs."""
+    reserved_cpus: str = ""
+    """List of CPUs such as 0-1,8 that no VM gets for itself alone; empty is the first core, "all" is every one."""
     image_cache: int = 20 * 2**30
     """Bytes of containerDisk images that are kept although no VM uses them."""
 

@@ -16,7 +16,7 @@ from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.meta import Resource
 from kvtui.client.rest import Client
 from kvtui.controllers.clusterconfig import ClusterConfig
-from kvtui.controllers.metrics.registry import Metrics
+from kvtui.controlloop.exposition import Metrics
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.settings import ControllerSettings

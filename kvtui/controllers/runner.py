@@ -28,6 +28,8 @@ from kvtui.controllers.standins.nodelifecycle import NodeLifecycleController, Po
 from kvtui.controllers.standins.scheduler.controller import SchedulerController
 from kvtui.controllers.virtualmachine.controller import VirtualMachineController
 from kvtui.controllers.virtualmachineinstance.controller import VirtualMachineInstanceController
+from kvtui.controlloop.controller import Controller
+from kvtui.controlloop.queuemetrics import queue_families
 from kvtui.settings import ControllerSettings
 
 LEASE = "virt-controller"
@@ -80,6 +82,8 @@ async def run_with(context: ControllerContext, *, standins: bool, further: Seque
     """As `run_controllers`, for callers that keep the context."""
     makers = (*CONTROLLERS, *(STANDINS if standins else ()), *further)
     controllers: list[tuple[str, Runnable]] = [(make.__name__, make(context)) for make in makers]
+    loops = [c for _, made in controllers if isinstance(c := getattr(made, "controller", None), Controller)]
+    context.metrics.collect(lambda: queue_families(loops))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(context.informers.run(), name="informers")
         tasks.create_task(context.recorders.run(), name="event recorders")

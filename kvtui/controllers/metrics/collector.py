@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from kvtui.api.core.node import Node
+from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
-from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
 from kvtui.api.times import from_time
 from kvtui.controllers import indices
+from kvtui.controllers.clusterconfig import Configuration
 from kvtui.controllers.context import ControllerContext
-from kvtui.controllers.kubevirt import UPSTREAM_VERSION
+from kvtui.controllers.metrics.components import component_families, node_families
 from kvtui.controllers.metrics.machines import overhead_family, vm_families, vmi_families
-from kvtui.controllers.metrics.migrations import migration_families
-from kvtui.controllers.metrics.registry import Family, gauge
+from kvtui.controllers.metrics.migrations import migration_families, times_families
+from kvtui.controllers.virtualmachine.instancetypes import CacheView, Instancetypes
+from kvtui.controlloop.exposition import Family
+from kvtui.errors import KvtuiError
+from kvtui.virtapi.admission.config import ClusterConfig
+from kvtui.virtapi.instancetype.expand import expanded
 
 BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1800.0, 3600.0)
 
@@ -31,6 +38,9 @@ class MetricsController:
         self.pods = indices.pods(informers)
         self.claims = informers.of(PersistentVolumeClaim)
         self.migrations = indices.migrations(informers)
+        self.nodes = informers.of(Node)
+        Instancetypes(context)  # the caches in which the view looks
+        self.view = CacheView(informers)
         metrics = context.metrics
         metrics.collect(self._families)
         self.transitions = metrics.histogram(
@@ -53,24 +63,59 @@ class MetricsController:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def _families(self) -> Iterator[Family]:
-        config = self.context.config.now
-        launchers = [p for p in self.pods.all() if p.metadata.labels.get("kubevirt.io") == "virt-launcher"]
-        owners = {uid: p.metadata.name for p in launchers for uid in indices.controller_uid(p)}
-        yield from vmi_families(self.vmis.all(), config.eviction_strategy, owners)
+    def _families(self) -> Iterable[Family]:
+        """The objects as they are now; what follows from them can be computed anywhere."""
+        return self._computed(
+            vms=list(self.vms.all()),
+            vmis=list(self.vmis.all()),
+            launchers=[p for p in self.pods.all() if p.metadata.labels.get("kubevirt.io") == "virt-launcher"],
+            claims={str(c.key): c for c in self.claims.all()},
+            migrations=list(self.migrations.all()),
+            nodes=list(self.nodes.all()),
+            specs=self._expansion(),
+            config=self.context.config.now,
+            ready=float(all(i.synced for i in self.context.informers.all)),
+        )
+
+    def _expansion(self) -> Callable[[VirtualMachine], VirtualMachineInstanceSpec]:
+        """How the VMs of now are expanded: those few that name an instancetype or preference."""
+        config = ClusterConfig(self.context.config.configuration)
+        named = (v for v in self.vms.all() if v.spec.instancetype is not None or v.spec.preference is not None)
+        found = {v.metadata.uid: self._expanded(v, config) for v in named}
+        return lambda vm: found.get(vm.metadata.uid) or vm.spec.template.spec
+
+    def _expanded(self, vm: VirtualMachine, config: ClusterConfig) -> VirtualMachineInstanceSpec:
+        try:
+            return expanded(vm, vm.metadata.namespace, self.view, config).spec.template.spec
+        except (KvtuiError, KeyError):
+            return vm.spec.template.spec  # what it names is missing or in conflict: it could not start like this
+
+    def _computed(
+        self,
+        *,
+        vms: Sequence[VirtualMachine],
+        vmis: Sequence[VirtualMachineInstance],
+        launchers: Sequence[Pod],
+        claims: Mapping[str, PersistentVolumeClaim],
+        migrations: Sequence[VirtualMachineInstanceMigration],
+        nodes: Sequence[Node],
+        specs: Callable[[VirtualMachine], VirtualMachineInstanceSpec],
+        config: Configuration,
+        ready: float,
+    ) -> Iterator[Family]:
+        owners = {
+            (uid, p.spec.node_name or ""): p.metadata.name
+            for p in launchers
+            for uid in indices.controller_uid(p)
+            if p.status.phase == "Running"
+        }
+        yield from vmi_families(vmis, config.eviction_strategy, owners)
         yield overhead_family(launchers)
-        yield from vm_families(self.vms.all(), {str(c.key): c for c in self.claims.all()})
-        yield from migration_families(self.migrations.all())
-        emulated = float(config.use_emulation)
-        yield gauge("kubevirt_configuration_emulation_enabled", "Whether emulation is allowed.", [({}, emulated)])
-        ready = float(all(i.synced for i in self.context.informers.all))
-        yield gauge("kubevirt_virt_controller_ready_status", "Whether the controllers are ready.", [({}, ready)])
-        yield gauge("kubevirt_virt_controller_leading_status", "Whether these controllers lead.", [({}, 1.0)])
-        # The same process does what virt-operator does.
-        yield gauge("kubevirt_virt_operator_ready_status", "Whether the operator is ready.", [({}, ready)])
-        yield gauge("kubevirt_virt_operator_leading_status", "Whether this operator leads.", [({}, 1.0)])
-        version = {"goversion": "", "kubeversion": UPSTREAM_VERSION}
-        yield gauge("kubevirt_info", "Version information.", [(version, 1.0)])
+        yield from vm_families(vms, claims, specs)
+        yield from migration_families(migrations)
+        yield from times_families(vmis, {m.metadata.uid: m.metadata.name for m in migrations})
+        yield from component_families(ready=ready, emulation=config.use_emulation)
+        yield from node_families(nodes)
 
     def _vmi_changed(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
         if old is None or new is None or old.status.phase == new.status.phase or not new.status.phase:
@@ -86,7 +131,7 @@ class MetricsController:
             self.transitions.observe((at - moments[before]).total_seconds(), phase=phase, last_phase=before)
         if new.metadata.creation_timestamp:
             self.from_creation.observe((at - from_time(new.metadata.creation_timestamp)).total_seconds(), phase=phase)
-        if new.metadata.deletion_timestamp:
+        if new.metadata.deletion_timestamp and phase in ("Succeeded", "Failed"):
             self.from_deletion.observe((at - from_time(new.metadata.deletion_timestamp)).total_seconds(), phase=phase)
 
     def _migration_changed(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from aiohttp import web
 
 from kvtui.controllers.context import ControllerContext
-from kvtui.controllers.metrics.registry import CONTENT_TYPE
+from kvtui.controlloop import localsocket
+from kvtui.controlloop.exposition import CONTENT_TYPE, text
 
 
 def application(context: ControllerContext) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=context.metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
+        # With thousands of VMs this takes a while, in which the controllers go on.
+        body = await asyncio.to_thread(lambda families: text(families).encode(), context.metrics.families())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def health(_: web.Request) -> web.Response:
         failing = [i.type.__name__ for i in context.informers.all if not i.synced]
@@ -31,14 +35,17 @@ def application(context: ControllerContext) -> web.Application:
 
 
 async def serve_metrics(context: ControllerContext) -> None:
-    """Serves until cancelled; does nothing without a port."""
-    port = context.settings.metrics_port
-    if not port:
+    """Serves until cancelled; does nothing without a port or socket."""
+    settings = context.settings
+    if not settings.metrics_port and not settings.metrics_socket:
         return
     runner = web.AppRunner(application(context), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, context.settings.metrics_host, port).start()
+        if settings.metrics_port:
+            await web.TCPSite(runner, settings.metrics_host, settings.metrics_port).start()
+        if settings.metrics_socket:
+            await web.SockSite(runner, localsocket.listen(Path(settings.metrics_socket))).start()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

@@ -6,7 +6,7 @@ Source: kubevirt docs/observability/metrics.md, pkg/monitoring/metrics/virt-cont
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kvtui.api import quantity
 from kvtui.api.core.pod import Pod
@@ -18,10 +18,11 @@ from kvtui.api.times import from_time
 from kvtui.controllers import conditions, names
 from kvtui.controllers.launcher.overhead import vcpus
 from kvtui.controllers.launcher.volumes import claim_of
-from kvtui.controllers.metrics.registry import Family, gauge
+from kvtui.controlloop.exposition import Family, counter, gauge, label_name
 from kvtui.errors import InvalidQuantity
 
 NONE = "<none>"
+"""What upstream says where a NIC has no model; elsewhere a label without value is left out."""
 COUNTED = (
     "node",
     "phase",
@@ -66,16 +67,12 @@ def _unix(text: object) -> float:
 
 
 def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "os": annotations.get("vm.kubevirt.io/os") or NONE,
-        "workload": annotations.get("vm.kubevirt.io/workload") or NONE,
-        "flavor": annotations.get("vm.kubevirt.io/flavor") or NONE,
-    }
+    return {word: annotations.get(f"vm.kubevirt.io/{word}") or "" for word in ("os", "workload", "flavor")}
 
 
 def _applied(annotations: Mapping[str, str], word: str) -> str:
     own, cluster = f"kubevirt.io/{word}-name", f"kubevirt.io/cluster-{word}-name"
-    return annotations.get(own) or annotations.get(cluster) or NONE
+    return annotations.get(own) or annotations.get(cluster) or ""
 
 
 def is_evictable(vmi: VirtualMachineInstance, default: str) -> bool:
@@ -86,14 +83,14 @@ def is_evictable(vmi: VirtualMachineInstance, default: str) -> bool:
 
 
 def vmi_families(
-    vmis: Iterable[VirtualMachineInstance], eviction: str, launchers: Mapping[str, str]
+    vmis: Iterable[VirtualMachineInstance], eviction: str, launchers: Mapping[tuple[str, str], str]
 ) -> Iterator[Family]:
-    """`eviction`: the cluster's strategy; `launchers`: VMI uid -> name of its launcher."""
+    """`eviction`: the cluster's strategy; `launchers`: (VMI uid, node) -> name of the running launcher."""
     known = list(vmis)
     yield gauge(
         "kubevirt_vmi_info",
         "Information about VirtualMachineInstances.",
-        ((_vmi_info(v, eviction, launchers.get(v.metadata.uid, NONE)), 1) for v in known),
+        ((_vmi_info(v, eviction, launchers.get((v.metadata.uid, v.status.node_name or ""), "")), 1) for v in known),
     )
     phases = Counter(tuple((k, t) for k, t in _vmi_info(v, eviction, "").items() if k in COUNTED) for v in known)
     for name in ("node:kubevirt_vmi_phase:sum", "kubevirt_vmi_phase_count"):
@@ -107,21 +104,7 @@ def vmi_families(
     yield gauge(
         "kubevirt_vmi_status_addresses",
         "The addresses of a VirtualMachineInstance.",
-        (
-            (
-                _named(v, node=v.status.node_name or "")
-                | {
-                    "vnic_name": i.name or "",
-                    "interface_name": i.interface_name or "",
-                    "address": address,
-                    "type": "InternalIP",
-                },
-                1,
-            )
-            for v in known
-            for i in v.status.interfaces
-            for address in (i.ip_addresses or ([i.ip_address] if i.ip_address else []))
-        ),
+        ((_named(v, node=v.status.node_name or "") | labels, 1) for v in known for labels in _addresses(v)),
     )
     yield gauge(
         "kubevirt_vmi_vnic_info",
@@ -158,7 +141,7 @@ def _vmi_info(vmi: VirtualMachineInstance, eviction: str, pod: str) -> dict[str,
         "instance_type": _applied(vmi.metadata.annotations, "instancetype"),
         "preference": _applied(vmi.metadata.annotations, "preference"),
         "guest_os_kernel_release": (os.kernel_release if os else None) or "",
-        "guest_os_machine": (os.machine if os else None) or "",
+        "guest_os_machine": (vmi.status.machine.type if vmi.status.machine else None) or "",
         "guest_os_arch": (os.machine if os else None) or "",
         "guest_os_name": (os.name if os else None) or "",
         "guest_os_version_id": (os.version_id if os else None) or "",
@@ -166,6 +149,15 @@ def _vmi_info(vmi: VirtualMachineInstance, eviction: str, pod: str) -> dict[str,
         "outdated": str(names.OUTDATED in vmi.metadata.labels).lower(),
         "vmi_pod": pod,
     }
+
+
+def _addresses(vmi: VirtualMachineInstance) -> Iterator[dict[str, str]]:
+    for interface in vmi.status.interfaces:
+        names = {"vnic_name": interface.name or "", "interface_name": interface.interface_name or ""}
+        if interface.ip_address:
+            yield {**names, "address": interface.ip_address, "type": "ExternalInterface"}
+        elif any(names.values()):
+            yield {**names, "type": "SystemInterface"}
 
 
 def _binding(interface: Interface) -> tuple[str, str]:
@@ -181,9 +173,9 @@ def _nics(spec: VirtualMachineInstanceSpec) -> Iterator[dict[str, str]]:
     networks = {n.name: n for n in spec.networks}
     for interface in spec.domain.devices.interfaces:
         network = networks.get(interface.name)
-        target = "pod networking"
-        if network is not None and network.multus is not None:
-            target = network.multus.network_name
+        if network is None:
+            continue
+        target = network.multus.network_name if network.multus is not None else "pod networking"
         sort, name = _binding(interface)
         yield {
             "vnic_name": interface.name,
@@ -194,8 +186,12 @@ def _nics(spec: VirtualMachineInstanceSpec) -> Iterator[dict[str, str]]:
         }
 
 
-def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVolumeClaim]) -> Iterator[Family]:
-    """`claims`: by ns/name."""
+def vm_families(
+    vms: Iterable[VirtualMachine],
+    claims: Mapping[str, PersistentVolumeClaim],
+    expanded: Callable[[VirtualMachine], VirtualMachineInstanceSpec] = lambda vm: vm.spec.template.spec,
+) -> Iterator[Family]:
+    """`claims`: by ns/name; `expanded`: the template with instancetype and preference applied."""
     known = list(vms)
     yield gauge("kubevirt_vm_info", "Information about VirtualMachines.", ((_vm_info(v), 1) for v in known))
     yield gauge(
@@ -204,7 +200,7 @@ def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVo
         ((_named(v), _unix(v.metadata.creation_timestamp)) for v in known),
     )
     for group in GROUPS:
-        yield gauge(
+        yield counter(
             f"kubevirt_vm_{group}_status_last_transition_timestamp_seconds",
             f"When the VirtualMachine last changed to a {group.replace('_', ' ')} status.",
             ((_named(v), _transition(v, group)) for v in known),
@@ -212,7 +208,11 @@ def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVo
     yield gauge(
         "kubevirt_vm_labels",
         "Labels of the VirtualMachine.",
-        ((_named(v) | {f"label_{_label(k)}": t for k, t in v.metadata.labels.items()}, 1) for v in known),
+        (
+            ({label_name(k, "label_"): t for k, t in v.metadata.labels.items()} | _named(v), 1)
+            for v in known
+            if v.metadata.labels
+        ),
     )
     yield gauge(
         "kubevirt_vm_vnic_info",
@@ -222,12 +222,12 @@ def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVo
     yield gauge(
         "kubevirt_vm_resource_requests",
         "Resources requested by VirtualMachine.",
-        ((_named(v) | labels, n) for v in known for labels, n in _requests(v.spec.template.spec)),
+        ((_named(v) | labels, n) for v in known for labels, n in _requests(expanded(v))),
     )
     yield gauge(
         "kubevirt_vm_resource_limits",
         "Resources limits by VirtualMachine.",
-        ((_named(v) | labels, n) for v in known for labels, n in _limits(v.spec.template.spec)),
+        ((_named(v) | labels, n) for v in known for labels, n in _limits(expanded(v))),
     )
     yield gauge(
         "kubevirt_vm_disk_allocated_size_bytes",
@@ -240,10 +240,6 @@ def vm_families(vms: Iterable[VirtualMachine], claims: Mapping[str, PersistentVo
         yield gauge(name, text, (({"namespace": n}, c) for n, c in sorted(counts.items())))
 
 
-def _label(key: str) -> str:
-    return key.replace(".", "_").replace("/", "_").replace("-", "_")
-
-
 def _vm_info(vm: VirtualMachine) -> dict[str, str]:
     status = vm.status.printable_status or "Unknown"
     spec = vm.spec
@@ -253,19 +249,20 @@ def _vm_info(vm: VirtualMachine) -> dict[str, str]:
         "name": vm.metadata.name,
         "namespace": vm.metadata.namespace,
         **_annotations(template),
-        "machine_type": (machine.type if machine else None) or NONE,
-        "instance_type": (spec.instancetype.name if spec.instancetype else None) or NONE,
-        "preference": (spec.preference.name if spec.preference else None) or NONE,
+        "machine_type": (machine.type if machine else None) or "",
+        "instance_type": (spec.instancetype.name if spec.instancetype else None) or "",
+        "preference": (spec.preference.name if spec.preference else None) or "",
         "status": status.lower(),
         "status_group": group_of(status),
     }
 
 
 def _transition(vm: VirtualMachine, group: str) -> float:
-    """0 when the VM is not in that group."""
-    if group_of(vm.status.printable_status or "Unknown") != group:
+    """0 when the VM is not in that group; a status that is in none counts as an error."""
+    current = group_of(vm.status.printable_status or "Unknown")
+    if (current if current in GROUPS else "error") != group:
         return 0.0
-    moments = [_unix(c.last_transition_time) for c in vm.status.conditions]
+    moments = [_unix(c.last_transition_time) for c in vm.status.conditions if c.type in ("Ready", "Failure", "Paused")]
     return max([*moments, _unix(vm.metadata.creation_timestamp)])
 
 
@@ -275,28 +272,30 @@ Sample = tuple[dict[str, str], float]
 def _requests(spec: VirtualMachineInstanceSpec) -> Iterator[Sample]:
     domain = spec.domain
     given = domain.resources.requests if domain.resources else {}
-    if "cpu" in given:
-        yield {"resource": "cpu", "unit": "cores", "source": "requests"}, quantity.milli(given["cpu"]) / 1000
     for level in ("cores", "threads", "sockets"):
         count = getattr(domain.cpu, level) if domain.cpu is not None else None
         if count:
             yield {"resource": "cpu", "unit": level, "source": "domain"}, count
-    if not vcpus(domain.cpu) and "cpu" not in given:
-        yield {"resource": "cpu", "unit": "cores", "source": "default"}, 1
+        elif domain.cpu is None and "cpu" not in given:
+            yield {"resource": "cpu", "unit": level, "source": "default"}, 1
+    if "cpu" in given:
+        yield {"resource": "cpu", "unit": "cores", "source": "requests"}, quantity.milli(given["cpu"]) / 1000
     yield {"resource": "cpu", "unit": "cores", "source": "guest_effective"}, max(1, vcpus(domain.cpu))
     memory = domain.memory
-    if "memory" in given:
-        yield {"resource": "memory", "unit": "bytes", "source": "requests"}, quantity.value(given["memory"])
-    if memory is not None and memory.guest is not None:
-        yield {"resource": "memory", "unit": "bytes", "source": "guest"}, quantity.value(memory.guest)
-    if memory is not None and memory.hugepages is not None and memory.hugepages.page_size:
-        try:
-            yield (
-                {"resource": "memory", "unit": "bytes", "source": "hugepages"},
-                quantity.value(memory.hugepages.page_size),
-            )
-        except InvalidQuantity:
-            return
+    asked = quantity.value(given["memory"]) if "memory" in given else 0
+    guest = quantity.value(memory.guest) if memory is not None and memory.guest is not None else 0
+    pages = _page(memory.hugepages.page_size) if memory is not None and memory.hugepages is not None else 0
+    sizes = {"domain": asked, "guest": guest, "hugepages": pages, "guest_effective": guest or asked}
+    for source, size in sizes.items():
+        if size:
+            yield {"resource": "memory", "unit": "bytes", "source": source}, size
+
+
+def _page(size: str | None) -> int:
+    try:
+        return quantity.value(size or 0)
+    except InvalidQuantity:
+        return 0
 
 
 def _limits(spec: VirtualMachineInstanceSpec) -> Iterator[Sample]:

@@ -6,11 +6,12 @@ Source: kubevirt docs/observability/metrics.md; control plane facts 10.2.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
+from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceMigrationState
 from kvtui.api.times import from_time
-from kvtui.controllers.metrics.registry import Family, gauge
+from kvtui.controlloop.exposition import Family, gauge
 
 PHASES = {
     "unset": ("",),
@@ -42,27 +43,31 @@ def migration_families(migrations: Iterable[VirtualMachineInstanceMigration]) ->
             f"Indicates if the VMI migration {word.lower()}.",
             ((_who(m), 1) for m in known if m.status.phase == word),
         )
+
+
+def times_families(vmis: Iterable[VirtualMachineInstance], names: Mapping[str, str]) -> Iterator[Family]:
+    """When the last migration of each VMI began and ended; `names`: uid -> name of a migration."""
+    states = [(_where(v, names), v.status.migration_state) for v in vmis if v.status.migration_state is not None]
     yield gauge(
         "kubevirt_vmi_migration_start_time_seconds",
         "The time at which the migration started.",
-        (
-            (_where(m), from_time(m.status.migration_state.start_timestamp).timestamp())
-            for m in known
-            if m.status.migration_state is not None and m.status.migration_state.start_timestamp
-        ),
+        ((who, from_time(s.start_timestamp).timestamp()) for who, s in states if s is not None and s.start_timestamp),
     )
     yield gauge(
         "kubevirt_vmi_migration_end_time_seconds",
         "The time at which the migration ended.",
         (
-            (
-                _where(m) | {"status": (m.status.phase or "").lower()},
-                from_time(m.status.migration_state.end_timestamp).timestamp(),
-            )
-            for m in known
-            if m.status.migration_state is not None and m.status.migration_state.end_timestamp
+            (who | {"status": _outcome(s)}, from_time(s.end_timestamp).timestamp())
+            for who, s in states
+            if s is not None and s.end_timestamp
         ),
     )
+
+
+def _outcome(state: VirtualMachineInstanceMigrationState) -> str:
+    if not state.completed:
+        return ""
+    return "failed" if state.failed else "succeeded"
 
 
 def _who(migration: VirtualMachineInstanceMigration) -> dict[str, str]:
@@ -73,11 +78,11 @@ def _who(migration: VirtualMachineInstanceMigration) -> dict[str, str]:
     }
 
 
-def _where(migration: VirtualMachineInstanceMigration) -> dict[str, str]:
-    state = migration.status.migration_state
+def _where(vmi: VirtualMachineInstance, names: Mapping[str, str]) -> dict[str, str]:
+    state = vmi.status.migration_state
     return {
-        "node": (state.source_node if state else None) or "",
-        "namespace": migration.metadata.namespace,
-        "name": migration.spec.vmi_name or "",
-        "migration_name": migration.metadata.name,
+        "node": vmi.status.node_name or "",
+        "namespace": vmi.metadata.namespace,
+        "name": vmi.metadata.name,
+        "migration_name": names.get((state.migration_uid if state else None) or "", ""),
     }
