@@ -178,7 +178,7 @@ class Target:
         if self.block:
             return
         with self.part.open("rb") as file:
-            os.fchmod(file.fileno(), 0o660)
+            os.fchmod(file.fileno(), 0o600)
             # Without attributes a crash right after the rename costs one more import, nothing else.
             with contextlib.suppress(OSError):
                 os.setxattr(file.fileno(), _MARK, self._uid.encode())

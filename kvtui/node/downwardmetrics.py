@@ -108,7 +108,7 @@ def create(path: Path) -> None:
         return
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_bytes((header(b"", busy=False)).ljust(DISK_BYTES, b"\0"))
-    temporary.chmod(0o640)
+    temporary.chmod(0o600)
     temporary.replace(path)
 
 

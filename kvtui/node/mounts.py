@@ -14,6 +14,9 @@ from kvtui.errors import Unsupported
 from kvtui.node.layout import Layout
 from kvtui.node.processes import run
 
+_NOTHING_BUT_DATA = "nosuid,nodev,noexec"
+"""Guests make files of any kind in claims that they share, and every user of the node may pass here."""
+
 
 async def ensure(layout: Layout) -> None:
     """Makes the directories of a node and what is missing of its mounts."""
@@ -31,9 +34,9 @@ async def ensure(layout: Layout) -> None:
         await asyncio.to_thread(_directory, point, 0o711)
         if not await asyncio.to_thread(_same, point, source):
             await run("mount", "--bind", str(source), str(point))
-            if source == layout.images:
-                # What VMs have in common none of them may change, nor may libvirt give it to one.
-                await run("mount", "-o", "remount,bind,ro", str(point))
+            # What VMs have in common none of them may change, nor may libvirt give it to one.
+            more = ",ro" if source == layout.images else ""
+            await run("mount", "-o", f"remount,bind,{_NOTHING_BUT_DATA}{more}", str(point))
 
 
 async def remove(layout: Layout) -> None:

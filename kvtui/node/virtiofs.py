@@ -120,6 +120,7 @@ class FileSystems:
         found = await configfiles.read(self._client, vmi, volume)
         if found is None:
             raise InvalidObject(f"volume {volume.name} cannot be shared as a file system")
+        await asyncio.to_thread(_keep_to_servers, directory.shares)
         await asyncio.to_thread(publish, directory.shares / volume.name, found.files)
 
     async def _serve(self, program: Path, share: Share, path: Path, directory: VmDirectory, user: QemuUser) -> None:
@@ -157,6 +158,12 @@ def listen(path: Path, user: QemuUser) -> socket.socket:
         os.chown(path, user.uid, user.gid)
     listener.listen(1)
     return listener
+
+
+def _keep_to_servers(shares: Path) -> None:
+    """What anyone in a guest may read is for no other guest's QEMU, which passes by on its way to its own files."""
+    shares.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shares.chmod(0o700)
 
 
 def publish(directory: Path, files: dict[str, bytes]) -> None:

@@ -83,6 +83,7 @@ async def test_a_raw_image_is_written_in_place_with_its_holes(server: ImageServe
     assert data[: 4 * MIB] == raw_disk()
     assert len(data) == 15 * MIB
     assert (volume / "disk.img").stat().st_blocks * 512 < MIB
+    assert (volume / "disk.img").stat().st_mode & 0o777 == 0o600
     assert left(volume) == ["disk.img"]
     assert seen[-1].percent == 100
     assert {p.stage for p in seen} == {"Transfer", "Resize"}

@@ -20,7 +20,7 @@ from kvtui.api.core.storage import (
     PersistentVolumeClaim,
     PersistentVolumeSpec,
 )
-from kvtui.api.kubevirt.domain import Firmware
+from kvtui.api.kubevirt.domain import Disk, DiskTarget, Firmware
 from kvtui.api.kubevirt.vmi import (
     ContainerDiskSource,
     PersistentVolumeClaimVolumeSource,
@@ -314,6 +314,27 @@ async def test_a_volume_that_is_not_there_is_told_after_a_while_and_waited_for(
     gone.mkdir()
     running = await bench.until(VirtualMachineInstance, created.key, lambda v: phase(v) == "Running")
     assert condition(running, "Synchronized") == ""
+
+
+async def test_a_claim_that_is_only_read_is_neither_written_nor_filled(bench: Bench) -> None:
+    image = bench.layout.storage / "pv" / "disk.img"
+    await bench.client.create(volume("data", str(image.parent)))
+    bound = await bench.client.create(claim("data"))
+    await bench.client.patch_status(PersistentVolumeClaim, bound.key, {"phase": "Bound"})
+    source = PersistentVolumeClaimVolumeSource(claim_name="data", read_only=True)
+    volumes = [Volume(name="data", persistent_volume_claim=source)]
+    written, _ = await bench.create(vmi("writer", uid=SECOND_UID, volumes=volumes))
+    await bench.hand_over(written)
+    told = await bench.until(VirtualMachineInstance, written.key, lambda v: condition(v, "Synchronized") == "False")
+    assert told is not None
+    assert [c.message for c in told.status.conditions if c.type == "Synchronized"] == [
+        "persistentVolumeClaim.readOnly of volume data wants its disk to be readonly too"
+    ]
+    assert not image.exists()
+    image.parent.mkdir(parents=True)
+    image.write_bytes(bytes(2**20))
+    disks = [Disk(name="data", disk=DiskTarget(bus="virtio", readonly=True))]
+    await bench.run(vmi(volumes=volumes, devices={"disks": disks}))
 
 
 def volume(name: str, directory: str) -> PersistentVolume:

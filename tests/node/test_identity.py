@@ -72,6 +72,17 @@ def test_only_the_vms_own_user_passes_its_directory() -> None:
         assert not _may_read(place / "disk", 1_900_000_002)
 
 
+@needs_root
+def test_a_vm_of_the_common_user_keeps_out_those_of_its_group_too() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        place = Path(directory)
+        (place / "disk").write_text("secret")
+        (place / "disk").chmod(0o644)
+        identity.let_in(place, COMMON, 0o1)
+        assert _may_read(place / "disk", COMMON.uid)
+        assert not _may_read(place / "disk", 1_900_000_001)
+
+
 def _may_read(path: Path, uid: int) -> bool:
     child = os.fork()
     if child == 0:

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from kvtui.api.core.config import ConfigMap
+from kvtui.api.kubevirt.domain import Filesystem, FilesystemVirtiofs
+from kvtui.api.kubevirt.vmi import ConfigMapVolumeSource, Volume
+from kvtui.api.meta import ObjectMeta
 from kvtui.errors import InvalidObject
 from kvtui.node.identity import QemuUser
 from kvtui.node.layout import VmDirectory
 from kvtui.node.pids import Pid
-from kvtui.node.virtiofs import Share, command, launch, listen, publish, stop_all
+from kvtui.node.virtiofs import FileSystems, Share, command, launch, listen, publish, stop_all
+from tests.node.builders import vmi
+from tests.node.conftest import Bench
 
 
 def names(directory: Path) -> dict[str, bytes]:
@@ -31,6 +37,16 @@ def test_a_directory_holds_exactly_the_files_of_its_object(tmp_path: Path) -> No
     publish(shared, {"a": b"3"})
     assert names(shared) == {"a": b"3"}
     assert not (shared / "deep").exists()
+
+
+async def test_only_servers_come_to_what_every_user_of_a_guest_may_read(bench: Bench, tmp_path: Path) -> None:
+    await bench.client.create(ConfigMap(metadata=ObjectMeta(name="shown", namespace="default"), data={"a": "1"}))
+    volume = Volume(name="cfg", config_map=ConfigMapVolumeSource(name="shown"))
+    shared = {"disks": [], "filesystems": [Filesystem(name="cfg", virtiofs=FilesystemVirtiofs())]}
+    directory = VmDirectory(tmp_path, tmp_path)
+    await FileSystems(bench.client).refresh(vmi(volumes=[volume], devices=shared), directory)
+    assert names(directory.shares) == {"cfg/a": b"1"}
+    assert stat.S_IMODE(directory.shares.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("name", ["../evil", "..", "a/../../b"])

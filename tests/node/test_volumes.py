@@ -25,6 +25,7 @@ from kvtui.api.kubevirt.vmi import CloudInitConfigDriveSource, CloudInitNoCloudS
 from kvtui.api.meta import ObjectMeta
 from kvtui.domainxml import BlockSizes
 from kvtui.errors import InvalidObject, Unsupported
+from kvtui.node import downwardmetrics
 from kvtui.node.layout import Layout
 from kvtui.node.volumes import blocks, claims, cloudinit, iso, qemuimg
 from kvtui.node.volumes.cloudinit import Secrets
@@ -97,6 +98,24 @@ async def test_an_iso_holds_its_files_under_their_names(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["x.iso"]
 
 
+@needs_iso
+async def test_an_iso_tells_long_and_foreign_names_apart(tmp_path: Path) -> None:
+    names = {"k" * 199 + end for end in "ab"} | {"metadata/ä", "Config", "config", ".hidden"}
+    await iso.build(tmp_path / "x.iso", "cfgdata", dict.fromkeys(names, b"x"))
+    command = ["isoinfo", "-R", "-f", "-i", str(tmp_path / "x.iso")]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    assert {line[1:] for line in listed.stdout.splitlines()} == names | {"metadata"}
+
+
+@pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"a/b": b"", "a": b""}, {"a": b"", "./a": b""}])
+async def test_names_that_exclude_each_other_are_refused_and_leave_nothing(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    with pytest.raises(InvalidObject, match="beside the others"):
+        await iso.build(tmp_path / "x.iso", "cfgdata", files)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b"])
 async def test_no_file_leaves_the_tree_of_an_iso(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidObject):
@@ -163,6 +182,26 @@ async def test_a_missing_image_of_a_claim_is_created_sparse_and_never_again(layo
     claim.image.write_bytes(b"kept")
     assert await claims.ensure_image(claim) is None
     assert claim.image.read_bytes() == b"kept"
+
+
+@needs_iso
+@needs_qemu_img
+async def test_what_is_made_for_a_guest_is_for_its_user_alone(layout: Layout, tmp_path: Path) -> None:
+    """All guests are of one group, and pass through the directories of claims."""
+    claim = bound(layout, str(layout.storage / "uid"))
+    await claims.ensure_image(claim)
+    made = [tmp_path / name for name in ("x.iso", "empty", "metrics", "host.img")]
+    await iso.build(made[0], "cfgdata", {"password": b"x"})
+    await qemuimg.create_empty(made[1], MIB)
+    downwardmetrics.create(made[2])
+    await claims.ensure_host_disk(HostDisk(path=str(made[3]), type="DiskOrCreate", capacity="1Mi"))
+    assert {path.stat().st_mode & 0o777 for path in (claim.image, *made)} == {0o600}
+    claim.image.chmod(0o664)
+    made[3].chmod(0o664)
+    await claims.ensure_image(claim)
+    await claims.ensure_host_disk(HostDisk(path=str(made[3]), type="DiskOrCreate", capacity="1Mi"))
+    assert claim.image.stat().st_mode & 0o777 == 0o600
+    assert made[3].stat().st_mode & 0o777 == 0o664  # somebody else's affair
 
 
 async def test_a_directory_that_is_not_ours_is_not_made(layout: Layout, tmp_path: Path) -> None:

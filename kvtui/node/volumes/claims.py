@@ -121,7 +121,16 @@ async def ensure_image(claim: Claim) -> Created | None:
         if not await asyncio.to_thread(_is_block, claim.path):
             raise ClaimPending(f"the device of PersistentVolumeClaim {claim.name} is not there")
         return None
-    return await asyncio.to_thread(_ensure, claim.path, claim.image, claim.size, claim.ours)
+    created = await asyncio.to_thread(_ensure, claim.path, claim.image, claim.size, claim.ours)
+    if created is None and claim.ours:
+        await asyncio.to_thread(_keep_to_owner, claim.image)
+    return created
+
+
+def _keep_to_owner(image: Path) -> None:
+    """libvirt gives an image to its guest's user, whose group is that of all guests."""
+    if stat.S_IMODE(image.stat().st_mode) & 0o077:
+        image.chmod(0o600)
 
 
 def _is_block(path: Path) -> bool:
@@ -178,7 +187,7 @@ def fitting(size: int, available: int) -> tuple[int, bool]:
 
 def _sparse(image: Path, size: int) -> None:
     temporary = image.with_name(f".{image.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o660)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)

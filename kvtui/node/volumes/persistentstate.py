@@ -64,12 +64,7 @@ def _make(directory: Path, user: QemuUser) -> None:
     (directory / TPM).mkdir(mode=0o711, exist_ok=True)
     place = directory / VARIABLES
     place.mkdir(mode=0o700, exist_ok=True)
-    if user.own:
-        identity.admit(place, user.uid, 0o7)
-        return
-    if os.geteuid() == 0:
-        os.chown(place, 0, user.gid)
-    place.chmod(0o770)
+    identity.let_in(place, user, 0o7)
 
 
 def _place(uuid: str) -> Path:

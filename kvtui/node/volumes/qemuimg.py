@@ -65,7 +65,7 @@ async def _create(path: Path, *options: str, size: int | None = None) -> None:
     temporary.unlink(missing_ok=True)
     tail = () if size is None else (str(size),)
     await run("qemu-img", "create", "-q", "-f", "qcow2", *options, str(temporary), *tail)
-    temporary.chmod(0o640)
+    temporary.chmod(0o600)
     temporary.replace(path)
 
 

@@ -7,12 +7,12 @@ directory, so they survive a guest's reboot and an agent's restart and go with t
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvtui.api import quantity
+from kvtui.api.kubevirt.domain import Disk
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
 from kvtui.client.rest import Client
 from kvtui.errors import InvalidObject, NotFound
@@ -115,12 +115,7 @@ class Volumes:
             (directory.sockets, 0o7),
         ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if user.own:
-                identity.admit(path, user.uid, rights)
-                continue
-            if os.geteuid() == 0:
-                os.chown(path, 0, user.gid)
-            path.chmod(0o700 | rights << 3)
+            identity.let_in(path, user, rights)
         return directory
 
     async def prepare(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str], note: Note) -> Prepared:
@@ -162,23 +157,30 @@ class Volumes:
     async def grow(self, vmi: VirtualMachineInstance, prepared: Prepared) -> None:
         """Lets the images of a guest that does not run yet grow with their claims."""
         infos = {s.name: s.persistent_volume_claim_info for s in vmi.status.volume_status}
-        read_only = {d.name for d in vmi.spec.domain.devices.disks if d.disk is None and d.lun is None}
+        written = _written(vmi)
         for volume in vmi.spec.volumes:
             claim = prepared.claims.get(volume.name)
             source = volume.persistent_volume_claim or volume.data_volume
-            if claim is not None and source is not None and not claim.block and volume.name not in read_only:
+            if claim is not None and source is not None and not claim.block and volume.name in written:
                 await growth.at_start(claim.image, infos.get(volume.name))
 
     async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, name: str, note: Note) -> claims.Claim:
         claim = await claims.resolve(self._client, self._layout, vmi.metadata.namespace, name)
+        source = volume.persistent_volume_claim
+        untouched = volume.ephemeral is not None or bool(source and source.read_only)
         if volume.name in {f.name for f in vmi.spec.domain.devices.filesystems}:
             await claims.ensure_directory(claim)
-        elif volume.ephemeral is None and volume.memory_dump is None:
+        elif untouched:
+            if volume.ephemeral is None and volume.name in _written(vmi):
+                raise InvalidObject(
+                    f"persistentVolumeClaim.readOnly of volume {volume.name} wants its disk to be readonly too"
+                )
+            if not claim.image.exists():
+                raise claims.ClaimPending(f"PersistentVolumeClaim {name} has no {claims.DISK} yet")
+        elif volume.memory_dump is None:
             created = await claims.ensure_image(claim)
             if created is not None and created.tolerated:
                 note("ToleratedSmallPV", f"PV size too small: expected {claim.size} B, using {created.size} B")
-        elif volume.ephemeral is not None and not claim.image.exists():
-            raise claims.ClaimPending(f"PersistentVolumeClaim {name} has no {claims.DISK} yet")
         return claim
 
     async def _own_disks(self, vmi: VirtualMachineInstance, paths: DomainPaths, formats: Mapping[str, str]) -> None:
@@ -249,6 +251,18 @@ class Volumes:
 
     def _own(self, paths: DomainPaths, seen: str) -> Path:
         return paths.directory.own_of(seen)
+
+
+def _written(vmi: VirtualMachineInstance) -> set[str]:
+    """Disks into which the guest may write."""
+    return {disk.name for disk in _spec(vmi).domain.devices.disks if not _is_read_only(disk)}
+
+
+def _is_read_only(disk: Disk) -> bool:
+    if disk.cdrom is not None:
+        return disk.cdrom.readonly is not False
+    target = disk.lun or disk.disk
+    return bool(target and target.readonly)
 
 
 def _spec(vmi: VirtualMachineInstance) -> VirtualMachineInstanceSpec:
