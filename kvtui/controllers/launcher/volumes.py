@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from kvtui.api.core.pod import PodVolume
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec, Volume
+from kvtui.api.wire import to_wire
 
 KERNEL_BOOT = "kernel-boot-volume"
 
@@ -83,10 +84,7 @@ def _of(volume: Volume, spec: VirtualMachineInstanceSpec, claims: Mapping[str, s
         elif volume.sysprep.config_map is not None:
             yield PodVolume(name=volume.name, config_map={"name": volume.sysprep.config_map.name})
     elif volume.downward_api is not None:
-        items = [
-            {"path": f.path, **({"fieldRef": {"fieldPath": f.field_ref.field_path}} if f.field_ref else {})}
-            for f in volume.downward_api.fields
-        ]
+        items = [to_wire(field) for field in volume.downward_api.fields]
         yield PodVolume(name=volume.name, downward_api={"items": items})
     elif volume.host_disk is not None:
         sort = "DirectoryOrCreate" if volume.host_disk.type == "DiskOrCreate" else "Directory"

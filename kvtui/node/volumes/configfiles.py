@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from decimal import ROUND_CEILING
 
+from kvtui.api import quantity
 from kvtui.api.core.config import ConfigMap, Secret
-from kvtui.api.core.parts import DownwardAPIVolumeFile
-from kvtui.api.core.pod import Pod
+from kvtui.api.core.parts import DownwardAPIVolumeFile, ResourceFieldSelector
+from kvtui.api.core.pod import ContainerResources, Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
@@ -20,6 +22,7 @@ from kvtui.errors import InvalidObject, NotFound
 TOKEN_LIFETIME = 3607
 """Seconds, as kubelet asks for."""
 CREATED_BY = "kubevirt.io/created-by"
+COMPUTE = "compute"
 SYSPREP_NAMES = ("autounattend.xml", "unattend.xml")
 
 
@@ -43,7 +46,8 @@ async def read(client: Client, vmi: VirtualMachineInstance, volume: Volume) -> C
         files = await secret_data(client, namespace, secret.secret_name or "", optional=bool(secret.optional))
         return ConfigDisk(volume.name, "secret", secret.volume_label or "cfgdata", files)
     if (downward := volume.downward_api) is not None:
-        files = {item.path: downward_field(vmi, item).encode() for item in downward.fields}
+        pod = await launcher(client, vmi)
+        files = {item.path: downward_field(pod, item).encode() for item in downward.fields}
         return ConfigDisk(volume.name, "downwardapi", downward.volume_label or "cfgdata", files)
     if (account := volume.service_account) is not None:
         files = await account_files(client, vmi, account.service_account_name or "default")
@@ -84,13 +88,7 @@ async def secret_data(client: Client, namespace: str, name: str, *, optional: bo
 
 async def account_files(client: Client, vmi: VirtualMachineInstance, name: str) -> dict[str, bytes]:
     """namespace, token and ca.crt, as a Pod would see them. Nodes only get tokens that end with a Pod of theirs."""
-    namespace = vmi.metadata.namespace
-    pods = await client.list(Pod, namespace, label_selector=f"{CREATED_BY}={vmi.metadata.uid}")
-    placed = [p for p in pods.items if p.spec.node_name and p.status.phase not in ("Succeeded", "Failed")]
-    # Two of them are source and target of a migration, and only the target needs new files.
-    pod = max(placed, key=lambda p: p.metadata.creation_timestamp or "", default=None)
-    if pod is None:
-        raise NotFound(f"no Pod of VirtualMachineInstance {vmi.metadata.name} has a node")
+    namespace, pod = vmi.metadata.namespace, await launcher(client, vmi)
     bound = {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}
     body = json.dumps(
         {
@@ -105,9 +103,20 @@ async def account_files(client: Client, vmi: VirtualMachineInstance, name: str) 
     return {"namespace": namespace.encode(), "token": str(token).encode(), **authority}
 
 
-def downward_field(vmi: VirtualMachineInstance, item: DownwardAPIVolumeFile) -> str:
-    """The text of one field. Raises InvalidObject for a field that a volume cannot have."""
-    meta = vmi.metadata
+async def launcher(client: Client, vmi: VirtualMachineInstance) -> Pod:
+    """The Pod through which the guest gets its files. Raises NotFound."""
+    pods = await client.list(Pod, vmi.metadata.namespace, label_selector=f"{CREATED_BY}={vmi.metadata.uid}")
+    placed = [p for p in pods.items if p.spec.node_name and p.status.phase not in ("Succeeded", "Failed")]
+    # Two of them are source and target of a migration, and only the target needs new files.
+    pod = max(placed, key=lambda p: p.metadata.creation_timestamp or "", default=None)
+    if pod is None:
+        raise NotFound(f"no Pod of VirtualMachineInstance {vmi.metadata.name} has a node")
+    return pod
+
+
+def downward_field(pod: Pod, item: DownwardAPIVolumeFile) -> str:
+    """The text of one field of the Pod. Raises InvalidObject for a field that a volume cannot have."""
+    meta = pod.metadata
     path = item.field_ref.field_path if item.field_ref else ""
     for prefix, table in (("metadata.labels", meta.labels), ("metadata.annotations", meta.annotations)):
         if path == prefix:
@@ -117,12 +126,24 @@ def downward_field(vmi: VirtualMachineInstance, item: DownwardAPIVolumeFile) -> 
     simple = {"metadata.name": meta.name, "metadata.namespace": meta.namespace, "metadata.uid": meta.uid}
     if path in simple:
         return simple[path]
-    if item.resource_field_ref is not None and vmi.spec is not None and vmi.spec.domain.resources is not None:
-        kind, _, resource = item.resource_field_ref.resource.partition(".")
-        resources = vmi.spec.domain.resources
-        table = {"requests": resources.requests, "limits": resources.limits}.get(kind, {})  # type: ignore[assignment]
-        return str(table.get(resource, "0"))
+    if item.resource_field_ref is not None:
+        return _resource(pod, item.resource_field_ref)
     raise InvalidObject(f"the downward API has no field {path!r}")
+
+
+def _resource(pod: Pod, field: ResourceFieldSelector) -> str:
+    """A container's request or limit in units of the divisor, rounded up."""
+    wanted = field.container_name or COMPUTE
+    container = next((c for c in pod.spec.containers if c.name == wanted), None)
+    if container is None:
+        raise InvalidObject(f"the launcher has no container {wanted!r}")
+    kind, _, name = field.resource.partition(".")
+    resources = container.resources or ContainerResources()
+    tables = {"requests": resources.requests, "limits": resources.limits}
+    if kind not in tables:
+        raise InvalidObject(f"the downward API has no resource {field.resource!r}")
+    amount, divisor = (quantity.parse(q) for q in (tables[kind].get(name, "0"), field.divisor or "1"))
+    return str(int((amount / (divisor or 1)).to_integral_value(ROUND_CEILING)))
 
 
 def _escape(text: str) -> str:
