@@ -230,7 +230,7 @@ def domain_of(
 ) -> Any:
     """The <domain> element. Raises ConversionError."""
     from kvtui.domainxml import Bridged, Placement, convert, finish, ownership_of, placeholder_count
-    from kvtui.node import owner
+    from kvtui.node import cpuallocation, owner
     from kvtui.node.build import Builder, disk_facts
     from kvtui.node.hypervisor import Owner
     from kvtui.node.network import names
@@ -238,7 +238,9 @@ def domain_of(
 
     paths = _paths(vmi, options)
     prepared = Prepared(paths, frozenset(name for name, is_block in block.items() if is_block), {})
-    builder = Builder(lambda: traits, lambda: configuration, allow_emulation=True)
+    # Which CPUs a VM gets is not known before it is there; it could get any of these.
+    whole = tuple(sorted(cpuallocation.pool(traits.host.cells).exclusive))
+    builder = Builder(lambda: traits, lambda: configuration, allow_emulation=True, cpus=lambda _: whole)
     converted = convert(vmi, builder.context(vmi, prepared))
     if options["converted"]:
         return converted

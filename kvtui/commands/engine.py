@@ -54,6 +54,8 @@ class EngineRecord(msgspec.Struct, frozen=True, rename="camel"):
     host_address: str
     """Where nodes and guests reach this machine."""
     nodes: list[NodeRecord] = []
+    reserved_cpus: str = ""
+    """CPUs of each node that no VM gets for itself alone; see NodeSettings."""
     supervisor: ProcessRecord | None = None
     processes: dict[str, ProcessRecord] = {}
     ready: bool = False

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from kvtui.commands.engine import EngineDirectory, EngineKind, default_data
-from kvtui.errors import Usage
+from kvtui.errors import InvalidObject, Usage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,6 +19,31 @@ def data_option(function: F) -> F:
         "--data", metavar="DIR", type=click.Path(file_okay=False), help="Where the engine lives; each has its own."
     )
     return option(function)
+
+
+def reserved_cpus_option(function: F) -> F:
+    option = click.option(
+        "--reserved-cpus",
+        metavar="LIST",
+        callback=_cpu_list,
+        help="CPUs such as 0-1,8 that no VM gets for itself alone, or all.  [default: as last time; the first core]",
+    )
+    return option(function)
+
+
+def _cpu_list(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from kvtui.node import cpusets
+
+    try:
+        return value if value in (None, "all") else cpusets.format_list(cpusets.parse(value or ""))
+    except InvalidObject as error:
+        raise Usage(f"--reserved-cpus: {error}") from error
+
+
+def chosen_cpus(engine: EngineDirectory, given: str | None) -> str:
+    """The CPUs to reserve: as given, else as the engine had them last."""
+    before = engine.read() if given is None else None
+    return before.reserved_cpus if before is not None else given or ""
 
 
 def engine_of(ctx: click.Context, kind: EngineKind, data: str | None) -> EngineDirectory:

@@ -9,7 +9,13 @@ import click
 
 from kvtui.commands import lifecycle
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord, cache_directory
-from kvtui.commands.engine_options import add_questions, data_option, engine_of
+from kvtui.commands.engine_options import (
+    add_questions,
+    chosen_cpus,
+    data_option,
+    engine_of,
+    reserved_cpus_option,
+)
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Unsupported, Usage
 
@@ -28,9 +34,10 @@ def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
 @group.command("start")
 @click.option("--nodes", type=click.IntRange(0, 200), default=None, help="How many; 2 unless the lab exists.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API server; a free one otherwise.")
+@reserved_cpus_option
 @data_option
 @click.pass_context
-def start(ctx: click.Context, nodes: int | None, port: int | None, data: str | None) -> None:
+def start(ctx: click.Context, nodes: int | None, port: int | None, reserved_cpus: str | None, data: str | None) -> None:
     """Start a lab; returns when its API answers and all its nodes are ready."""
     engine = _engine(ctx, data)
     with locked(engine):
@@ -43,11 +50,11 @@ def start(ctx: click.Context, nodes: int | None, port: int | None, data: str | N
                 )
             say(f"the lab in {engine.data} runs already")
         else:
-            _start(engine, nodes, port)
+            _start(engine, nodes, port, reserved_cpus)
     say(f"ready: export KUBECONFIG={engine.kubeconfig}")
 
 
-def _start(engine: EngineDirectory, nodes: int | None, port: int | None) -> None:
+def _start(engine: EngineDirectory, nodes: int | None, port: int | None, reserved_cpus: str | None) -> None:
     from kvtui.lab.nodes import raise_nodes, read_lab, remove_nodes
 
     lifecycle.stop_supervisor(engine)
@@ -61,6 +68,7 @@ def _start(engine: EngineDirectory, nodes: int | None, port: int | None) -> None
         port=chosen,
         host_address=str(lab.host_address) if lab.nodes else _LOOPBACK,
         nodes=[NodeRecord(name=n.name, address=str(n.address), pods=str(n.pods)) for n in lab.nodes],
+        reserved_cpus=chosen_cpus(engine, reserved_cpus),
     )
     try:
         lifecycle.launch(engine, record)

@@ -7,10 +7,17 @@ import ipaddress
 import os
 
 import click
+from msgspec.structs import replace
 
 from kvtui.commands import backup, lifecycle
 from kvtui.commands.engine import EngineDirectory, EngineKind, EngineRecord, NodeRecord
-from kvtui.commands.engine_options import add_questions, data_option, engine_of
+from kvtui.commands.engine_options import (
+    add_questions,
+    chosen_cpus,
+    data_option,
+    engine_of,
+    reserved_cpus_option,
+)
 from kvtui.commands.lifecycle import locked, running_as, say
 from kvtui.errors import Usage
 
@@ -31,10 +38,18 @@ def _engine(ctx: click.Context, data: str | None) -> EngineDirectory:
 @click.option(
     "--pod-network", metavar="CIDR[,CIDR]", help="Addresses of Pods, IPv4, IPv6 or both; a free one otherwise."
 )
+@reserved_cpus_option
 @click.option("--foreground", is_flag=True, help="Run in the foreground, for a service manager.")
 @data_option
 @click.pass_context
-def start(ctx: click.Context, port: int | None, pod_network: str | None, foreground: bool, data: str | None) -> None:
+def start(
+    ctx: click.Context,
+    port: int | None,
+    pod_network: str | None,
+    reserved_cpus: str | None,
+    foreground: bool,
+    data: str | None,
+) -> None:
     """Start the engine; returns when its API answers and this machine is ready as a node."""
     from kvtui.commands import service
 
@@ -45,7 +60,8 @@ def start(ctx: click.Context, port: int | None, pod_network: str | None, foregro
     with locked(engine):
         running = running_as(engine, EngineKind.LOCAL)
         if running is None:
-            record = _prepare(engine, port, networks_of(pod_network))
+            cpus = chosen_cpus(engine, reserved_cpus)
+            record = replace(_prepare(engine, port, networks_of(pod_network)), reserved_cpus=cpus)
             if not foreground:
                 lifecycle.launch(engine, record)
         elif not foreground:

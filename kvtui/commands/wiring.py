@@ -42,6 +42,7 @@ def node_settings(engine: EngineDirectory, record: EngineRecord, node: NodeRecor
         certificate=str(pair.cert),
         key=str(pair.key),
         authority=str(authority(engine, node.name)),
+        reserved_cpus=record.reserved_cpus,
     )
 
 

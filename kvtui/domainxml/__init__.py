@@ -8,7 +8,14 @@ from kvtui.domainxml.context import BlockSizes, Cluster, Context, HostCell, Smbi
 from kvtui.domainxml.elements import pretty, to_text
 from kvtui.domainxml.errors import ConversionError, UnsupportedDevice
 from kvtui.domainxml.finish import finish
-from kvtui.domainxml.hotplug import disk_xml, interface_xml, matching_sources, memory_device_xml, resized_memory
+from kvtui.domainxml.hotplug import (
+    disk_xml,
+    interface_xml,
+    matching_sources,
+    memory_device_xml,
+    resized_memory,
+    tuning_xml,
+)
 from kvtui.domainxml.metadata import Ownership, ownership_of
 from kvtui.domainxml.paths import Paths, UpstreamPaths
 from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Passt, Placement, Tapped, UserMode
@@ -46,4 +53,5 @@ __all__ = [
     "resized_memory",
     "settle",
     "to_text",
+    "tuning_xml",
 ]

@@ -64,6 +64,11 @@ def _wire_sockets(domain: Element, placement: Placement) -> None:
                 replace(channel, element("source", mode="bind", path=placement.agent_socket))
 
 
+def _place(domain: Element, placement: Placement) -> None:
+    if placement.cpus:
+        child(domain, "vcpu").set("cpuset", placement.cpus)
+
+
 def _confine(domain: Element, placement: Placement) -> None:
     if placement.partition:
         replace(domain, group("resource", [element("partition", placement.partition)]))
@@ -85,4 +90,4 @@ def _devices(domain: Element) -> Element:
     return child(domain, "devices")
 
 
-STEPS: tuple[Step, ...] = (_identify, _attach, _choose_disk_modes, _wire_sockets, _confine, _adapt)
+STEPS: tuple[Step, ...] = (_identify, _attach, _choose_disk_modes, _wire_sockets, _place, _confine, _adapt)

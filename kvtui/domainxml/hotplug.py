@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from kvtui.domainxml import attachments, diskpolicy, disks, interfaces
+from kvtui.domainxml import attachments, diskpolicy, disks, interfaces, pinning
 from kvtui.domainxml.elements import Element, alias, checked, element, replace
 from kvtui.domainxml.errors import ConversionError
 from kvtui.domainxml.guest import Guest
@@ -72,3 +72,8 @@ def resized_memory(live: Element, requested: int) -> Element:
     for current in target.findall("current"):
         target.remove(current)
     return changed
+
+
+def tuning_xml(vmi: VirtualMachineInstance, context: Context) -> Element | None:
+    """The <cputune> of a VMI, for its running domain; None for one without CPUs of its own. Raises ConversionError."""
+    return next(iter(pinning.build(Guest(vmi, context))), None)

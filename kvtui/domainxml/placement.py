@@ -80,6 +80,8 @@ class Placement:
     """The kernel serves virtio NICs (/dev/vhost-net)."""
     emulator: str = ""
     """QEMU binary; empty lets libvirt choose."""
+    cpus: str = ""
+    """List of the CPUs for all that is not pinned; empty is anywhere."""
     partition: str = ""
     """cgroup partition such as /machine/kvtui; empty leaves libvirt's."""
     user: str = ""

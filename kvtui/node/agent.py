@@ -26,6 +26,7 @@ from kvtui.controlloop.recorder import EventRecorder
 from kvtui.node import mounts, podstatus, rootless
 from kvtui.node.build import Builder
 from kvtui.node.console import Consoles
+from kvtui.node.cpus import Cpus
 from kvtui.node.credentials import Credentials
 from kvtui.node.domains import Domains
 from kvtui.node.downwardserver import DownwardMetrics
@@ -111,7 +112,22 @@ class Agent:
         self._incidents = Incidents(self.recorder, self.caches.cached)
         cache = ImageCache(layout.images, puller, limit=settings.image_cache)
         volumes = Volumes(client, layout, cache, self._qemu_user)
-        builder = Builder(self._knowledge.traits, self._configuration, allow_emulation=settings.allow_emulation)
+        builder = Builder(
+            self._knowledge.traits,
+            self._configuration,
+            allow_emulation=settings.allow_emulation,
+            cpus=lambda uid: self._cpus.of(uid),
+            allowed=lambda uid: self._cpus.allowed(uid),
+        )
+        self._cpus = Cpus(
+            hypervisor=hypervisor,
+            records=self.records,
+            cells=self._knowledge.cells,
+            pins=builder.tuning,
+            reserved=settings.reserved_cpus,
+            exclusive=not isinstance(networks, UserNetworks),
+        )
+        self.records.cpus_changed = self._look_at_all
         file_systems = FileSystems(client)
         self._downward_metrics = DownwardMetrics(hypervisor)
         self._starter = Starter(
@@ -166,6 +182,7 @@ class Agent:
             recorder=self.recorder,
             clock=clock,
             server_tls=server_tls,
+            cells=self._knowledge.cells,
         )
         self._migrations = MigrationRoom(source, target)
         self._probes = Probes(
@@ -188,6 +205,7 @@ class Agent:
             attachment=lambda namespace, name: self._pods.attachment(namespace, name),
             file_systems=file_systems,
             metrics=self._downward_metrics,
+            fits=self._cpus.fits,
         )
         reporter = Reporter(
             node=settings.node,
@@ -202,6 +220,7 @@ class Agent:
             probes=self._probes,
             dumps=self._dumps,
             limits=Limits(hypervisor, self.caches.pod, lambda: self._knowledge.traits().kvm),
+            cpus=self._cpus,
             forwards=forwards,
             migrations=self._migrations,
             forget=self._forget,
@@ -234,6 +253,7 @@ class Agent:
             lock=self.domains.lock,
             look=self.look,
             ready=self._probes.is_ready,
+            admit=self._cpus.admit,
             refusal=rootless.refusal if forwards is not None else lambda _: "",
             pull_backoff=settings.pull_backoff,
         )
@@ -281,6 +301,7 @@ class Agent:
             traits=lambda: self._knowledge.found,
             health=self._health,
             foreign_memory=lambda: self._knowledge.foreign,
+            exclusive_cpus=lambda: len(self._cpus.exclusive),
             port=lambda: self.server.port,
         )
 

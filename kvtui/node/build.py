@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from kvtui.api.kubevirt.config import KubeVirtConfiguration
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-from kvtui.domainxml import Context, cluster_of, convert, matching_sources
+from kvtui.domainxml import Context, cluster_of, convert, matching_sources, tuning_xml
 from kvtui.domainxml.architecture import Arch, arch_of
 from kvtui.domainxml.finish import finish
 from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
@@ -66,10 +66,15 @@ class Builder:
         configuration: Callable[[], KubeVirtConfiguration | None],
         *,
         allow_emulation: bool,
+        cpus: Callable[[str], tuple[int, ...]] = lambda _: (),
+        allowed: Callable[[str], str] = lambda _: "",
     ) -> None:
+        """By UID of a VMI: `cpus` are its own alone, `allowed` is the list of those that its whole domain keeps to."""
         self._node = node
         self._configuration = configuration
         self._allow_emulation = allow_emulation
+        self._cpus = cpus
+        self._allowed = allowed
 
     @property
     def vhost_net(self) -> bool:
@@ -81,17 +86,26 @@ class Builder:
 
     def context(self, vmi: VirtualMachineInstance, prepared: Prepared) -> Context:
         """The surroundings of a conversion, with the block sizes that disks ask for. Blocks. Raises ConversionError."""
-        context = self._context(prepared)
+        context = self._context(vmi, prepared)
         sources = matching_sources(vmi, context)
         return dataclasses.replace(context, block_sizes=blocks.measure(sources)) if sources else context
 
-    def _context(self, prepared: Prepared) -> Context:
+    def tuning(self, vmi: VirtualMachineInstance) -> Element | None:
+        """The <cputune> of a guest with CPUs of its own. Raises ConversionError."""
+        node = self._node()
+        cpus = self._cpus(vmi.metadata.uid)
+        arch = Arch(GO_ARCH.get(node.host.arch, "amd64"))
+        return tuning_xml(vmi, Context(host_arch=arch, cpu_set=cpus, numa=node.host.cells))
+
+    def _context(self, vmi: VirtualMachineInstance, prepared: Prepared) -> Context:
         node, configuration = self._node(), self._configuration()
         developer = configuration.developer_configuration if configuration else None
         return Context(
             kvm=node.kvm,
             allow_emulation=self._allow_emulation or bool(developer and developer.use_emulation),
             host_arch=Arch(GO_ARCH.get(node.host.arch, "amd64")),
+            cpu_set=self._cpus(vmi.metadata.uid),
+            numa=node.host.cells,
             firmware=node.firmware,
             block_volumes=prepared.block_volumes,
             container_disk_formats=prepared.formats,
@@ -111,6 +125,7 @@ class Builder:
             placeholders=placeholder_count(vmi),
             host_model=bool(node.guests.host_model),
             vhost_net=node.vhost_net,
+            cpus=self._allowed(vmi.metadata.uid),
             user=prepared.user.label if prepared.user is not None else "",
         )
         domain = finish(converted, placement)

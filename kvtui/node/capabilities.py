@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
+from kvtui.domainxml.context import HostCell
+from kvtui.node import cpusets
 from kvtui.node.identity import QemuUser
 
 OBSOLETE = frozenset(
@@ -53,6 +55,8 @@ class Host:
     """Machine types for guests of the host's architecture, aliases included."""
     tsc_frequency: int = 0
     tsc_scalable: bool = False
+    cells: tuple[HostCell, ...] = ()
+    """NUMA cells with the CPUs that are on line; empty where libvirt tells none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +118,21 @@ def host(capabilities: Element) -> Host:
         machines=tuple(dict.fromkeys(machines)),
         tsc_frequency=int(counter.get("frequency", "0")) if counter is not None else 0,
         tsc_scalable=counter is not None and counter.get("scaling") == "yes",
+        cells=_cells(capabilities),
     )
+
+
+def _cells(capabilities: Element) -> tuple[HostCell, ...]:
+    found = []
+    for cell in capabilities.findall("host/topology/cells/cell"):
+        siblings = {
+            int(cpu.get("id", "0")): sorted(cpusets.parse(cpu.get("siblings", "")))
+            for cpu in cell.findall("cpus/cpu")
+            if cpu.get("siblings")
+        }
+        distances = {int(d.get("id", "0")): int(d.get("value", "0")) for d in cell.findall("distances/sibling")}
+        found.append(HostCell.of(int(cell.get("id", "0")), siblings, distances))
+    return tuple(cell for cell in found if cell.cores)
 
 
 def _ids(label: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ Source: https://libvirt.org/html/libvirt-libvirt-domain.html
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
@@ -443,6 +443,9 @@ class Hypervisor(Protocol):
 
     async def limit(self, domain: DomainId, share: Share) -> None:
         """Limits a running domain by control groups. Raises HypervisorRefused where the host has none for it."""
+
+    async def pin(self, domain: DomainId, kind: str, number: int, cpus: Collection[int]) -> None:
+        """Keeps a thread of a running domain on these CPUs. `kind` is vcpu, iothread or emulator."""
 
     async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:
         """Has QEMU pass a port of 127.0.0.1 to a port of a guest with user-mode networking. Raises HypervisorRefused.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from kvtui.domainxml import HostCell
 from kvtui.errors import KvtuiError
 from kvtui.node import build, capabilities, observe
 from kvtui.node.build import NodeTraits
@@ -48,6 +49,13 @@ class Knowledge:
         """Nothing that needs them runs before they are known."""
         assert self.found is not None
         return self.found
+
+    def cells(self) -> tuple[HostCell, ...]:
+        """NUMA cells of the node; where libvirt tells none, one of cores with a single thread each."""
+        if self.found is not None and self.found.host.cells:
+            return self.found.host.cells
+        count = self.facts.cpus if self.facts is not None else 0
+        return (HostCell(0, tuple((cpu,) for cpu in range(count))),) if count else ()
 
     def qemu_user(self, uid: str, *, own: bool) -> QemuUser:
         """Whom the QEMU of the VMI with this UID runs as."""

@@ -12,7 +12,7 @@ import structlog
 
 from kvtui.controlloop.backoff import Backoff
 from kvtui.errors import KvtuiError
-from kvtui.node import identity, lifecycle, observe, podstatus
+from kvtui.node import cpus, identity, lifecycle, observe, podstatus
 from kvtui.node.hypervisor import DomainGone, DomainState, Hypervisor, NotRunning, OwnedDomain, Reason
 from kvtui.node.instances import NodeCaches
 from kvtui.node.network.sandbox import Networks
@@ -76,6 +76,7 @@ class Leftovers:
                 stage=Stage.STARTED,
                 paused=found.status.state is DomainState.PAUSED and found.status.reason is Reason.USER,
                 own_user=identity.is_own(user),
+                cpus=cpus.of_domain(domain) if vmi is not None and cpus.is_dedicated(vmi) else (),
             )
             await self._records.save(record)
             log.warning("the lost record of a running guest was made anew", vmi=f"{owner.namespace}/{owner.name}")

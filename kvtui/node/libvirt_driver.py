@@ -5,7 +5,7 @@ Source: https://libvirt.org/html/libvirt-libvirt-domain.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -231,6 +231,21 @@ class LibvirtHypervisor(LibvirtConnection):
                 handle.setSchedulerParametersFlags(scheduler, libvirt.VIR_DOMAIN_AFFECT_LIVE)
             if memory:
                 handle.setMemoryParameters(memory, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        await self.on(domain, apply, Lane.MODIFY)
+
+    async def pin(self, domain: DomainId, kind: str, number: int, cpus: Collection[int]) -> None:
+        cpumap = tuple(cpu in cpus for cpu in range(max(cpus, default=0) + 1))
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+
+        def apply(handle: Any) -> None:
+            match kind:
+                case "vcpu":
+                    handle.pinVcpuFlags(number, cpumap, live)
+                case "iothread":
+                    handle.pinIOThread(number, cpumap, live)
+                case _:
+                    handle.pinEmulator(cpumap, live)
 
         await self.on(domain, apply, Lane.MODIFY)
 

@@ -24,8 +24,8 @@ TRANSLATION = 2**30
 """Bytes that an emulating QEMU keeps translated code in, which no launcher's limit counts."""
 
 
-def share_of(pod: Pod, *, kvm: bool) -> Share:
-    """The launcher's resources in the words of control groups."""
+def share_of(pod: Pod, *, kvm: bool, own_cpus: bool = False) -> Share:
+    """The launcher's resources in the words of control groups. With `own_cpus` there is nobody to take turns with."""
     container = next((c for c in pod.spec.containers if c.name == COMPUTE), None)
     resources = container.resources if container is not None else None
     if resources is None:
@@ -34,7 +34,7 @@ def share_of(pod: Pod, *, kvm: bool) -> Share:
     memory = resources.limits.get("memory")
     return Share(
         cpu_shares=max(2, quantity.milli(asked) * 1024 // 1000) if asked else 0,
-        cpu_limit=quantity.milli(most) if most else 0,
+        cpu_limit=quantity.milli(most) if most and not own_cpus else 0,
         memory_limit=quantity.value(memory) + (0 if kvm else TRANSLATION) if memory else 0,
     )
 
@@ -54,7 +54,7 @@ class Limits:
         pod = self._pod(record)
         if pod is None:
             return
-        share = share_of(pod, kvm=self._kvm())
+        share = share_of(pod, kvm=self._kvm(), own_cpus=bool(record.cpus))
         if share == self._given.get(record.uid, Share()):
             return
         try:

@@ -54,8 +54,10 @@ class Devices:
         attachment: Callable[[str, str], Awaitable[str]],
         file_systems: FileSystems,
         metrics: DownwardMetrics,
+        fits: Callable[[VirtualMachineInstance], bool],
     ) -> None:
-        """`attachment` gives the CNI configuration of a network by namespace and name."""
+        """`attachment` gives the CNI configuration of a network by namespace and name, `fits` says whether a guest with
+        CPUs of its own has enough of them for its spec."""
         self._hypervisor = hypervisor
         self._records = records
         self._networks = networks
@@ -64,6 +66,7 @@ class Devices:
         self._attachment = attachment
         self._file_systems = file_systems
         self._metrics = metrics
+        self._fits = fits
         self._memory_failures: dict[str, str] = {}
         self._disks = Disks(hypervisor=hypervisor, starter=starter, builder=builder, recorder=recorder)
 
@@ -133,7 +136,8 @@ class Devices:
             return
         wanted = (cpu.sockets or 1) * (cpu.cores or 1) * (cpu.threads or 1)
         sockets, cores, threads = live.topology
-        if live.vcpus < wanted <= sockets * cores * threads:
+        # A guest with CPUs of its own moves to a launcher that has more of them first.
+        if live.vcpus < wanted <= sockets * cores * threads and self._fits(vmi):
             await self._hypervisor.set_vcpus(DomainId(record.domain), wanted)
             log.info("vCPUs plugged", vmi=str(vmi.key), count=wanted)
 

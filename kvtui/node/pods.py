@@ -27,6 +27,7 @@ from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import InvalidObject, KvtuiError, NotFound, Transient, Unsupported
 from kvtui.node import podstatus
+from kvtui.node.cpus import CpusTaken, NeverEnoughCpus
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.network.types import NetworkRequest
 from kvtui.node.state import Record, Records, Stage
@@ -59,11 +60,12 @@ class Pods:
         lock: Callable[[str], asyncio.Lock],
         look: Callable[[str], None],
         ready: Callable[[str], bool],
+        admit: Callable[[Pod, VirtualMachineInstance], tuple[int, ...]],
         refusal: Callable[[VirtualMachineInstance], str],
         pull_backoff: float = 10.0,
     ) -> None:
-        """`look` has the domain room look at a UID, `ready` is what its readiness probe says, `refusal` why this node
-        can never run a VMI."""
+        """`look` has the domain room look at a UID, `ready` is what its readiness probe says, `admit` gives a launcher
+        CPUs of its own, `refusal` says why this node can never run a VMI."""
         self._client = client
         self._informer = informer
         self._records = records
@@ -76,6 +78,7 @@ class Pods:
         self._lock = lock
         self._look = look
         self._ready = ready
+        self._admit = admit
         self._refusal = refusal
         self._pull_backoff = pull_backoff
         self._tasks: asyncio.TaskGroup | None = None
@@ -194,6 +197,16 @@ class Pods:
         if record is not None and record.pod_uid != pod.metadata.uid:
             raise Transient("an earlier launcher of this VirtualMachineInstance is still being removed")
         if record is None:
+            try:
+                cpus = self._admit(pod, vmi)
+            except NeverEnoughCpus as error:
+                await self._patch(pod, podstatus.not_admitted(pod, str(error), now=self._now()))
+                self._recorder.warning(pod, podstatus.NOT_ADMITTED, str(error))
+                return
+            except CpusTaken as error:
+                await self._waiting(pod, "ContainerCreating", str(error))
+                raise
+            # No wait lies between: nobody else is admitted meanwhile.
             record = await self._records.save(
                 Record(
                     uid=uid,
@@ -202,6 +215,7 @@ class Pods:
                     pod=pod.metadata.name,
                     pod_uid=pod.metadata.uid,
                     incoming=pod.metadata.labels.get(podstatus.MIGRATION_JOB, ""),
+                    cpus=cpus,
                 )
             )
         await self._step(pod, "ContainerCreating", "FailedCreatePodSandBox", self._attach(pod, vmi))

@@ -101,6 +101,15 @@ def refused(pod: Pod, *, now: str) -> dict[str, Any]:
     }
 
 
+NOT_ADMITTED = "UnexpectedAdmissionError"
+
+
+def not_admitted(pod: Pod, message: str, *, now: str) -> dict[str, Any]:
+    """For a launcher whose CPUs this node can never give. Source: k8s.io/kubernetes/pkg/kubelet (rejectPod)."""
+    told = f"Pod was rejected: {message}"
+    return {"status": {"phase": "Failed", "reason": NOT_ADMITTED, "message": told, "startTime": now}}
+
+
 def _changed(
     pod: Pod,
     *,

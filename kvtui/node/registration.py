@@ -26,7 +26,7 @@ from kvtui.api.times import to_micro_time, to_time
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client, Patch
 from kvtui.errors import AlreadyExists, KvtuiError, NotFound
-from kvtui.node import capabilities
+from kvtui.node import capabilities, hugepages
 from kvtui.node.build import NodeTraits
 from kvtui.node.capabilities import GO_ARCH
 from kvtui.node.hypervisor import NodeFacts
@@ -40,7 +40,9 @@ ACCELERATOR = "kvtui.io/accelerator"
 STORAGE = "kvtui.io/local-storage"
 REALTIME = "kubevirt.io/realtime"
 CPU_MANAGER = ("cpumanager", "kubevirt.io/cpumanager")
-"""Nobody here gives CPUs to one VM alone."""
+"""Labels of a node that gives CPUs to one VM alone."""
+EXCLUSIVE_CPU = "kvtui.io/exclusive-cpu"
+"""Resource: how many it gives. Other guests run on them as long as nobody has them, so they are part of "cpu" too."""
 _REALTIME_BUDGET = "/proc/sys/kernel/sched_rt_runtime_us"
 SKIP_LABELS = "node-labeller.kubevirt.io/skip-node"
 MAX_PODS = 500
@@ -58,14 +60,26 @@ class Health:
     message: str = ""
 
 
-def capacity(facts: NodeFacts, storage: int, *, kvm: bool, foreign: int = 0, reserve: int = 0) -> dict[str, str]:
-    """Resources that launchers ask for. `foreign` and `reserve` are bytes of memory that are not for them."""
+def capacity(
+    facts: NodeFacts,
+    storage: int,
+    *,
+    kvm: bool,
+    foreign: int = 0,
+    reserve: int = 0,
+    exclusive: int = 0,
+    pages: Mapping[int, int] | None = None,
+) -> dict[str, str]:
+    """Resources that launchers ask for. `foreign` and `reserve` are bytes of memory that are not for them, `exclusive`
+    are the CPUs that can be one VM's alone, `pages` bytes of huge pages by their size."""
     memory = max(0, facts.memory - foreign - reserve)
     return {
         "cpu": str(facts.cpus),
         "memory": f"{memory // 1024}Ki",
         "ephemeral-storage": f"{storage // 1024}Ki",
         "pods": str(MAX_PODS),
+        EXCLUSIVE_CPU: str(exclusive),
+        **hugepages.resources(pages or {}),
         "devices.kubevirt.io/kvm": str(DEVICES if kvm else 0),
         "devices.kubevirt.io/tun": str(DEVICES),
         "devices.kubevirt.io/vhost-net": str(DEVICES if Path("/dev/vhost-net").exists() else 0),
@@ -133,6 +147,7 @@ class Registration:
         traits: Callable[[], NodeTraits | None],
         health: Callable[[], Health],
         foreign_memory: Callable[[], int],
+        exclusive_cpus: Callable[[], int],
         port: Callable[[], int],
     ) -> None:
         self._client = client
@@ -143,6 +158,7 @@ class Registration:
         self._traits = traits
         self._health = health
         self._foreign_memory = foreign_memory
+        self._exclusive_cpus = exclusive_cpus
         self._port = port
         self._changed = asyncio.Event()
         self._boot = ""
@@ -224,13 +240,16 @@ class Registration:
         }
         if facts is not None and traits is not None:
             size = disk.f_blocks * disk.f_frsize
-            status["capacity"] = capacity(facts, size, kvm=traits.kvm)
+            exclusive, pages = self._exclusive_cpus(), await asyncio.to_thread(hugepages.reserved)
+            status["capacity"] = capacity(facts, size, kvm=traits.kvm, exclusive=exclusive, pages=pages)
             status["allocatable"] = capacity(
                 facts,
                 size,
                 kvm=traits.kvm,
                 foreign=self._foreign_memory(),
-                reserve=self._settings.memory_reserve,
+                reserve=self._settings.memory_reserve + sum(pages.values()),
+                exclusive=exclusive,
+                pages=pages,
             )
         await self._client.patch(Node, key, {"status": status}, how=Patch.STRATEGIC, subresource="status")
 
@@ -276,7 +295,7 @@ class Registration:
         wanted[SCHEDULABLE] = "true" if ready else "false"
         if traits is not None:
             wanted[REALTIME] = "" if _read(_REALTIME_BUDGET) == "-1" else None
-            wanted |= dict.fromkeys(CPU_MANAGER, "false")
+            wanted |= dict.fromkeys(CPU_MANAGER, "true" if self._exclusive_cpus() else "false")
             wanted[ACCELERATOR] = "kvm" if traits.kvm else "emulation"
             if SKIP_LABELS not in node.metadata.annotations:
                 found = capabilities.labels(traits.host, traits.guests)

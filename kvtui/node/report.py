@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from xml.etree.ElementTree import Element
 
 import structlog
 
@@ -13,6 +14,7 @@ from kvtui.controlloop.controller import Result
 from kvtui.node import credentials, migratable
 from kvtui.node.build import NodeTraits
 from kvtui.node.console import Closed, Consoles
+from kvtui.node.cpus import Cpus
 from kvtui.node.credentials import Credentials
 from kvtui.node.guestagent import GuestAgents
 from kvtui.node.hypervisor import DomainId, DomainStatus, Hypervisor, XmlKind
@@ -70,6 +72,7 @@ class Reporter:
         plugging: Plugging | None = None,
         probes: Probes,
         limits: Limits,
+        cpus: Cpus,
         dumps: MemoryDumps,
         forwards: PortForwards | None = None,
         migrations: Migrations,
@@ -86,6 +89,7 @@ class Reporter:
         self._plugging = plugging
         self._probes = probes
         self._limits = limits
+        self._cpus = cpus
         self._dumps = dumps
         self._forwards = forwards
         self._migrations = migrations
@@ -94,7 +98,8 @@ class Reporter:
     async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
         """Consoles, guest agent and devices follow the domain."""
         self._consoles.open(record.uid, self._records.directory(record.uid))
-        live = await self._read(record)
+        description = await self._describe(record)
+        live = read(description)
         self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
         self._credentials.watch(vmi, DomainId(record.domain), connected=live.agent_connected)
         spec = vmi.spec
@@ -102,6 +107,7 @@ class Reporter:
             record.uid, DomainId(record.domain), record.pod_uid, spec.readiness_probe, spec.liveness_probe
         )
         await self._limits.sync(record)
+        await self._cpus.sync(vmi, record, description)
         self._dumps.sync(vmi, record)
         if self._forwards is not None:
             await self._forwards.sync(vmi, record)
@@ -109,7 +115,7 @@ class Reporter:
             await self._plugging.sync(vmi, record, live)
 
     async def observe(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> Observation:
-        live = await self._read(record)
+        live = read(await self._describe(record))
         network = self._networks.get(record.pod_uid)
         guest = self._agents.get(record.uid)
         directory = self._records.directory(record.uid)
@@ -142,9 +148,8 @@ class Reporter:
             migration_method=migratable.method(vmi),
         )
 
-    async def _read(self, record: Record) -> LiveDomain:
-        xml = await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE)
-        return read(parse(xml))
+    async def _describe(self, record: Record) -> Element:
+        return parse(await self._hypervisor.xml(DomainId(record.domain), XmlKind.LIVE))
 
     async def migrate(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus | None) -> Result | None:
         return await self._migrations.look(vmi, record, domain)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class Record(Wire, frozen=True):
     own_user: bool = False
     """Its QEMU runs as a user of its own; see `identity`."""
     acpi: bool = True
+    cpus: tuple[int, ...] = ()
+    """CPUs that are this guest's alone, from the launcher's admission until the record is gone."""
     failed: bool = False
     """How the end was reported."""
     message: str = ""
@@ -109,6 +111,8 @@ class Records:
         self._records: dict[str, Record] = {}
         self._by_pod: dict[str, str] = {}
         self._by_domain: dict[str, str] = {}
+        self.cpus_changed: Callable[[], None] = lambda: None
+        """Called when a record with CPUs of its own comes or goes."""
 
     def load(self) -> None:
         """Reads what is on disk; call once, before anything runs. A directory without a readable record is kept."""
@@ -150,7 +154,10 @@ class Records:
         return self._layout.vm(uid)
 
     async def save(self, record: Record) -> Record:
+        before = self._records.get(record.uid)
         self._remember(record)
+        if record.cpus != (before.cpus if before is not None else ()):
+            self.cpus_changed()
         await asyncio.to_thread(_write, self.directory(record.uid).record, to_json(record))
         return record
 
@@ -172,6 +179,8 @@ class Records:
             for index, key in ((self._by_pod, record.pod_uid), (self._by_domain, record.domain)):
                 if index.get(key) == uid:
                     del index[key]
+            if record.cpus:
+                self.cpus_changed()
 
 
 def _write(path: Path, data: bytes) -> None:

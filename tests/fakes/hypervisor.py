@@ -10,7 +10,7 @@ import asyncio
 import copy
 import functools
 import uuid as uuids
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 from kvtui.errors import Unreachable
-from kvtui.node import owner
+from kvtui.node import cpusets, owner
 from kvtui.node.hypervisor import (
     Affect,
     AgentChanged,
@@ -367,6 +367,17 @@ class FakeHypervisor:
     @answering
     async def limit(self, domain: DomainId, share: Share) -> None:
         self._active(domain).share = share
+
+    @answering
+    async def pin(self, domain: DomainId, kind: str, number: int, cpus: Collection[int]) -> None:
+        live = self._active(domain).live
+        assert live is not None
+        tuning = live.find("cputune")
+        tuning = ET.SubElement(live, "cputune") if tuning is None else tuning
+        which = {} if kind == "emulator" else {kind: str(number)}
+        for old in [p for p in tuning.findall(f"{kind}pin") if which.items() <= p.attrib.items()]:
+            tuning.remove(old)
+        ET.SubElement(tuning, f"{kind}pin", {**which, "cpuset": cpusets.format_list(cpus)})
 
     @answering
     async def forward(self, domain: DomainId, interface: str, here: int, there: int, *, udp: bool = False) -> None:

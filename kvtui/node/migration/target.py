@@ -20,6 +20,7 @@ from kvtui.api.times import to_time
 from kvtui.client.rest import Client
 from kvtui.controlloop.controller import Result
 from kvtui.controlloop.recorder import EventRecorder
+from kvtui.domainxml import HostCell
 from kvtui.errors import KvtuiError, NotFound
 from kvtui.node import status
 from kvtui.node.build import Builder
@@ -27,7 +28,9 @@ from kvtui.node.console import Consoles
 from kvtui.node.hypervisor import DomainId, DomainState, DomainStatus, Hypervisor, HypervisorRefused, JobKind
 from kvtui.node.instances import NODE_LABEL, TARGET_LABEL
 from kvtui.node.layout import Layout
+from kvtui.node.migration import placement
 from kvtui.node.migration.peers import Peers
+from kvtui.node.migration.placement import TargetCpus
 from kvtui.node.migration.proxies import CONTROL, DISKS, STREAM, Proxies
 from kvtui.node.migration.xml import TargetFacts, TargetNic
 from kvtui.node.network.sandbox import Networks
@@ -67,6 +70,7 @@ class Target:
         recorder: EventRecorder,
         clock: Callable[[], datetime],
         server_tls: ssl.SSLContext,
+        cells: Callable[[], tuple[HostCell, ...]],
     ) -> None:
         self._node = node
         self._address = address
@@ -83,6 +87,8 @@ class Target:
         self._recorder = recorder
         self._clock = clock
         self._tls = server_tls
+        self._cells = cells
+        self._cpus: dict[str, TargetCpus] = {}
         self._proxies: dict[str, Proxies] = {}
         self._arrived: dict[str, float] = {}
 
@@ -131,8 +137,13 @@ class Target:
             self._tls,
             {CONTROL: libvirt, STREAM: directory / "mig", DISKS: directory / "nbd"},
         )
+        self._cpus[record.uid] = placement.of_domain(domain)
         self._proxies[record.uid] = proxies
-        await self._patch(vmi, {"targetNodeAddress": self._address, "targetDirectMigrationNodePorts": ports})
+        state: dict[str, Any] = {"targetNodeAddress": self._address, "targetDirectMigrationNodePorts": ports}
+        if record.cpus:
+            state["targetCPUSet"] = list(record.cpus)
+            state["targetNodeTopology"] = placement.topology_text(self._cells())
+        await self._patch(vmi, state)
         self._recorder.normal(vmi, "PreparingTarget", "VirtualMachineInstance Migration Target Prepared.")
         self._recorder.normal(
             vmi, "PreparingTarget", f"Migration Target is listening at {self._address}, on ports: {','.join(ports)}"
@@ -146,7 +157,8 @@ class Target:
         nics = [TargetNic(name=n.name, bridge=n.bridge, tap=n.tap, mtu=n.mtu) for n in network.nics]
         user = self._volumes.user(record.uid)
         label = user.label if user.own else ""
-        return TargetFacts(run=str(self._layout.run), nics=nics, libvirt="qemu:///system", user=label)
+        cpus = self._cpus.get(record.uid, TargetCpus())
+        return TargetFacts(run=str(self._layout.run), nics=nics, libvirt="qemu:///system", cpus=cpus, user=label)
 
     async def _arrive(
         self,
@@ -226,6 +238,7 @@ class Target:
 
     async def close(self, uid: str) -> None:
         self._arrived.pop(uid, None)
+        self._cpus.pop(uid, None)
         proxies = self._proxies.pop(uid, None)
         if proxies is not None:
             await proxies.close()

@@ -1,6 +1,6 @@
 """The domain as the target is to define it, and which of its disks have to be copied. Pure.
 
-Only what belongs to the host may differ: bridges and taps, and paths below the run directory.
+Only what belongs to the host may differ: bridges and taps, CPUs, and paths below the run directory.
 
 Source: https://libvirt.org/html/libvirt-libvirt-domain.html#VIR_MIGRATE_PARAM_DEST_XML
 """
@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, Volume
 from kvtui.api.wire import Wire
+from kvtui.node.migration import placement
+from kvtui.node.migration.placement import TargetCpus
 from kvtui.node.observe import alias
 
 
@@ -32,6 +34,8 @@ class TargetFacts(Wire, frozen=True):
     nics: list[TargetNic] = []
     libvirt: str = ""
     """URI of the target's libvirt, such as qemu:///system."""
+    cpus: TargetCpus = TargetCpus()
+    """On which CPUs the guest runs there."""
     user: str = ""
     """Whom the guest's QEMU runs as there, as libvirt's DAC model writes it; empty for libvirt's own choice."""
 
@@ -50,6 +54,7 @@ def for_target(domain: Element, facts: TargetFacts, run: str) -> None:
         if mtu is not None and nic.mtu:
             mtu.set("size", str(nic.mtu))
     _run_as(domain, facts.user)
+    placement.move(domain, facts.cpus)
     if facts.run and facts.run != run:
         _move_paths(domain, f"{run}/", f"{facts.run}/")
 

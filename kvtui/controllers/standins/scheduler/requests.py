@@ -18,6 +18,9 @@ Amounts = dict[str, int]
 """Resource -> thousandths of CPU, bytes or pieces."""
 
 DEFAULT_PODS = 110
+CPU_MANAGER = "kubevirt.io/cpumanager"
+EXCLUSIVE_CPU = "kvtui.io/exclusive-cpu"
+"""Resource of a node: CPUs that can be one Pod's alone. Nobody asks for it by name, as no Pod does of a kubelet."""
 
 
 def amounts(values: Mapping[str, Quantity]) -> Amounts:
@@ -46,7 +49,17 @@ def pod_requests(pod: Pod) -> Amounts:
             starting = _most(starting, sidecars)
         else:
             starting = _most(starting, _plus(sidecars, wanted))
-    return _plus(_most(_plus(running, sidecars), starting), amounts(pod.spec.overhead))
+    own = exclusive(pod)
+    more = {EXCLUSIVE_CPU: own} if own else {}
+    return _plus(_plus(_most(_plus(running, sidecars), starting), amounts(pod.spec.overhead)), more)
+
+
+def exclusive(pod: Pod) -> int:
+    """CPUs that a node's CPU manager gives to the Pod alone: what its containers ask for in whole CPUs."""
+    if pod.spec.node_selector.get(CPU_MANAGER) != "true":
+        return 0
+    found = (quantity.milli(c.resources.limits.get("cpu", 0)) for c in pod.spec.containers)
+    return sum(milli // 1000 for milli in found if milli % 1000 == 0)
 
 
 def pod_limits(pod: Pod) -> Amounts:
@@ -100,9 +113,5 @@ def shortages(wanted: Amounts, room: Amounts, used: Amounts) -> list[str]:
     reasons = []
     if used.get("pods", 0) + 1 > room.get("pods", 0):
         reasons.append("Too many pods")
-    reasons += [
-        f"Insufficient {name}"
-        for name, value in sorted(wanted.items())
-        if value > 0 and used.get(name, 0) + value > room.get(name, 0)
-    ]
-    return reasons
+    short = [n for n, value in sorted(wanted.items()) if value > 0 and used.get(n, 0) + value > room.get(n, 0)]
+    return reasons + list(dict.fromkeys(f"Insufficient {'cpu' if n == EXCLUSIVE_CPU else n}" for n in short))
