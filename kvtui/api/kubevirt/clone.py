@@ -10,7 +10,7 @@ from typing import Annotated
 from kvtui.api.core.parts import TypedLocalObjectReference
 from kvtui.api.kubevirt.snapshot import Condition
 from kvtui.api.meta import Resource
-from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, Time, Wire, named
+from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, Time, Wire, named, schema
 
 
 class VirtualMachineCloneTemplateFilters(Wire, frozen=True):
@@ -31,7 +31,7 @@ class VirtualMachineCloneSpec(Wire, frozen=True):
     source: Annotated[TypedLocalObjectReference | None, REQUIRED] = None
     target: TypedLocalObjectReference | None = None
     template: VirtualMachineCloneTemplateFilters | None = None
-    volume_name_policy: str | None = None
+    volume_name_policy: Annotated[str | None, schema(enum=["RandomizeNames", "PrefixTargetName"])] = None
 
 
 class VirtualMachineCloneStatus(Wire, frozen=True):

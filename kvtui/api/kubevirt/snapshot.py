@@ -10,7 +10,7 @@ from typing import Annotated
 from kvtui.api.core.parts import PersistentVolumeClaimSpec, TypedLocalObjectReference
 from kvtui.api.kubevirt.vm import VirtualMachineSpec, VirtualMachineStatus
 from kvtui.api.meta import ObjectMeta, Resource
-from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, SET, Time, Wire, named
+from kvtui.api.wire import ATOMIC, NULLABLE, REQUIRED, SET, Time, Wire, named, schema
 
 
 class VirtualMachineSnapshotSpec(Wire, frozen=True):
@@ -151,7 +151,13 @@ class VirtualMachineRestoreSpec(Wire, frozen=True):
 
     patches: Annotated[list[str], ATOMIC] = []
     target: Annotated[TypedLocalObjectReference, REQUIRED] = TypedLocalObjectReference()
-    target_readiness_policy: str | None = None
+    target_readiness_policy: Annotated[
+        str | None,
+        schema(
+            default="WaitGracePeriod",
+            enum=["WaitGracePeriod", "StopTarget", "FailImmediate", "WaitEventually"],
+        ),
+    ] = None
     virtual_machine_snapshot_name: Annotated[str, REQUIRED] = ""
     volume_ownership_policy: str | None = None
     volume_restore_overrides: Annotated[list[VolumeRestoreOverride], ATOMIC] = []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 VM, VM_GROUP = "VirtualMachine", "kubevirt.io"
 SNAPSHOT, SNAPSHOT_GROUP = "VirtualMachineSnapshot", "snapshot.kubevirt.io"
 GROUPS = {VM: VM_GROUP, SNAPSHOT: SNAPSHOT_GROUP}
+ETHERNET_OCTETS = 6
+"""Longer addresses are malformed ones, too."""
 
 
 def with_target(clone: VirtualMachineClone, suffix: str) -> VirtualMachineClone:
@@ -100,7 +102,7 @@ def _target(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
 
 def _macs(spec: VirtualMachineCloneSpec) -> Iterator[Cause]:
     for interface, address in spec.new_mac_addresses.items():
-        if address and not mac_octets(address):
+        if address and mac_octets(address) != ETHERNET_OCTETS:
             message = f"interface {interface} has malformed MAC address ({address})."
             yield invalid(message, f"spec.newMacAddresses.{interface}")
 

@@ -13,6 +13,7 @@ from kvtui.virtapi.admission.replicaset import validate_selector
 from kvtui.virtapi.admission.same import same
 from kvtui.virtapi.admission.text import quoted
 from kvtui.virtapi.admission.vm_validate import validate_vm_spec
+from kvtui.virtapi.admission.vmi_network import validate_discontinued_gates
 
 if TYPE_CHECKING:
     from kvtui.api.kubevirt.pool import (
@@ -43,6 +44,8 @@ def validate(
     ]
     if old is not None and not same(spec.selector, old.spec.selector):
         found.append(invalid("selector is immutable after creation.", "spec.selector"))
+    if old is None:
+        found += validate_discontinued_gates(template.spec.template.spec, config)
     return [
         *found,
         *_max_unavailable(spec.max_unavailable),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kvtui.api.selectors import from_object
 from kvtui.errors import InvalidSelector
 from kvtui.virtapi.admission.causes import Path, invalid
+from kvtui.virtapi.admission.vmi_network import validate_discontinued_gates
 from kvtui.virtapi.admission.vmi_spec import validate_spec
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from kvtui.virtapi.admission.config import ClusterConfig
 
 
-def validate(replica_set: VirtualMachineInstanceReplicaSet, config: ClusterConfig) -> list[Cause]:
-    """The template's spec as it stands, without defaults, and the selector."""
+def validate(replica_set: VirtualMachineInstanceReplicaSet, config: ClusterConfig, *, creates: bool) -> list[Cause]:
+    """The template's spec as it stands, without defaults, and the selector; of new sets also gates that are gone."""
     template = replica_set.spec.template
     return [
         *validate_spec(template.spec, Path("spec.template.spec"), config),
         *validate_selector(replica_set.spec.selector, template.metadata.labels, Path("spec.selector")),
+        *(validate_discontinued_gates(template.spec, config) if creates else ()),
     ]
 
 

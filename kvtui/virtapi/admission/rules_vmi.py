@@ -64,7 +64,8 @@ def validate_preset(call: Call, view: ClusterView) -> list[str]:
 
 
 def validate_replica_set(call: Call, view: ClusterView) -> list[str]:
-    refuse(replicaset.validate(call.checked(VirtualMachineInstanceReplicaSet), cluster_config(view)))
+    wanted = call.checked(VirtualMachineInstanceReplicaSet)
+    refuse(replicaset.validate(wanted, cluster_config(view), creates=call.creates))
     return []
 
 

@@ -42,6 +42,7 @@ class Shape:
     fields: dict[str, tuple[str, Shape]] = field(default_factory=dict)
     """Wire name to attribute name and shape."""
     values: list[str] = field(default_factory=list)
+    """Listed in KubeVirt's own documents; what only the CRDs list is left to the API server."""
     format: str = ""
 
 
@@ -62,14 +63,11 @@ def _fill(shape: Shape, type_: type[Any], known: dict[type[Any], Shape]) -> None
         if any(mark.get("required") for mark in marks):
             shape.required.append(entry.encode_name)
         child = _convert(entry.type, known)
-        extras: dict[str, Any] = {}
-        for mark in marks:
-            extras |= mark.get("schema") or {}
-            extras |= {"enum": mark["values"]} if "values" in mark else {}
-        if extras.get("enum") or extras.get("format"):
+        values = [value for mark in marks for value in mark.get("values") or ()]
+        formats = [str(mark["schema"]["format"]) for mark in marks if (mark.get("schema") or {}).get("format")]
+        if values or formats:
             child = Shape(child.sort, child.type, child.item, child.required, child.fields)
-            child.values = list(extras.get("enum") or [])
-            child.format = str(extras.get("format") or "")
+            child.values, child.format = values, formats[-1] if formats else ""
         shape.fields[entry.encode_name] = (entry.name, child)
 
 

@@ -59,6 +59,7 @@ def validate_disks(disks: Sequence[Disk], field: Path) -> list[Cause]:
         if disk.boot_order is not None and disk.boot_order < 1:
             found.append(invalid(f"{at} must have a boot order > 0, if supplied", at.child("bootOrder")))
         found += _bus(disk, at, doubled.item(position))
+        found += _reservation(disk, at)
         found += _serial(disk, at)
         found += _modes(disk, field, at, doubled.item(position))
         found += [invalid(wrong, doubled.item(position).child("name")) for wrong in dns_label(disk.name)]
@@ -94,8 +95,14 @@ def _bus(disk: Disk, at: Path, doubled: Path) -> Iterator[Cause]:
         yield invalid(f"{at} is set with an unrecognized bus {bus}, must be one of: {go_list(BUSES)}", own)
     if disk.dedicated_io_thread and bus != "virtio":
         yield not_supported(f"IOThreads are not supported for disks on a {bus} bus", doubled)
-    if disk.lun is not None and disk.lun.reservation and disk.lun.bus != "scsi":
-        yield invalid(f"Persistent reservation requires a SCSI bus, but {disk.lun.bus} was specified", own)
+
+
+def _reservation(disk: Disk, at: Path) -> Iterator[Cause]:
+    """A bus that is not named is no SCSI bus either."""
+    if disk.lun is None or not disk.lun.reservation or disk.lun.bus == "scsi":
+        return
+    message = f"Persistent reservation requires a SCSI bus, but {disk.lun.bus or ''} was specified"
+    yield invalid(message, at.child("lun", "bus"))
 
 
 def _serial(disk: Disk, at: Path) -> Iterator[Cause]:

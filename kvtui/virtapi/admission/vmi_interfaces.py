@@ -128,11 +128,11 @@ def _overlaps(ranges: Sequence[PortRange], own: Path) -> Iterator[Cause]:
 def _dhcp(options: DHCPOptions, root: Path, own: Path) -> Iterator[Cause]:
     """Private options are complained about at the root of the spec."""
     numbers = [option.option for option in options.private_options]
+    if len(set(numbers)) < len(numbers):
+        yield invalid("Found Duplicates: you have provided duplicate DHCPPrivateOptions", root)
     for number in numbers:
         if number not in PRIVATE_OPTIONS:
             yield invalid("provided DHCPPrivateOptions are out of range, must be in range 224 to 254", root)
-    if len(set(numbers)) < len(numbers):
-        yield invalid("Found Duplicates: you have provided duplicate DHCPPrivateOptions", root)
     for position, server in enumerate(options.ntp_servers):
         if not is_ipv4(server):
             yield invalid("NTP servers must be a list of valid IPv4 addresses.", own.child("ntpServers").item(position))

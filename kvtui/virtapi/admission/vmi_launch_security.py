@@ -25,15 +25,14 @@ def validate_launch_security(spec: Spec, field: Path, config: ClusterConfig) -> 
     security = spec.domain.launch_security
     if security is None:
         return []
-    architecture = spec.architecture or config.default_architecture
     own = field.child("launchSecurity")
-    match architecture:
+    match spec.architecture:
         case "amd64":
             return _amd64(spec, security, own, config)
         case "s390x":
             return []  # Secure Execution: any launchSecurity asks for it, and its gate is always on
-        case other:
-            return [invalid(f"No launchSecurity support for architecture: {other}", field.child("architecture"))]
+        case other:  # templates that get no defaults may name none
+            return [invalid(f"No launchSecurity support for architecture: {other or ''}", field.child("architecture"))]
 
 
 def _amd64(spec: Spec, security: LaunchSecurity, own: Path, config: ClusterConfig) -> list[Cause]:

@@ -11,28 +11,33 @@ from kvtui.api.wire import Wire, to_wire
 from kvtui.virtapi.admission.shape import Shape, Sort, shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvtui.api.kubevirt.vm import VirtualMachineSpec
     from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec, VirtualMachineInstanceStatus
 
 
-_ZERO: dict[Sort, Any] = {
-    Sort.STRING: "",
-    Sort.INTEGER: 0,
-    Sort.NUMBER: 0,
-    Sort.BOOLEAN: False,
-    Sort.QUANTITY: "0",
+_ZERO: dict[Sort, Callable[[], Any]] = {
+    Sort.STRING: str,
+    Sort.INTEGER: int,
+    Sort.NUMBER: int,
+    Sort.BOOLEAN: bool,
+    Sort.QUANTITY: lambda: "0",
+    Sort.ARRAY: list,
+    Sort.OBJECT: dict,
+    Sort.MAP: dict,
 }
 
 
 def _complete(data: Any, shape: Shape) -> None:
-    """Puts demanded scalar members with their zero value."""
+    """Puts demanded members with their zero value."""
     match shape.sort:
         case Sort.OBJECT if isinstance(data, dict):
             for name, (_, child) in shape.fields.items():
+                if name not in data and name in shape.required and child.sort in _ZERO:
+                    data[name] = _ZERO[child.sort]()
                 if name in data:
                     _complete(data[name], child)
-                elif name in shape.required and child.sort in _ZERO:
-                    data[name] = _ZERO[child.sort]
         case Sort.ARRAY if shape.item is not None:
             for item in data:
                 _complete(item, shape.item)
@@ -53,18 +58,13 @@ def written(value: Wire) -> dict[str, Any]:
 def vmi_spec(spec: VirtualMachineInstanceSpec) -> dict[str, Any]:
     """The JSON of a VMI spec."""
     data = written(spec)
-    domain = data.setdefault("domain", {})
+    domain = data["domain"]
     domain.setdefault("resources", {})
-    domain.setdefault("devices", {})
     if "features" in domain:
         domain["features"].setdefault("acpi", {})
     for volume in data.get("volumes", ()):
         if "hostDisk" in volume:
             volume["hostDisk"].setdefault("capacity", "0")
-    for credential in data.get("accessCredentials", ()):
-        for member in credential.values():
-            member.setdefault("source", {})
-            member.setdefault("propagationMethod", {})
     return data
 
 
@@ -78,12 +78,11 @@ def vmi_status(status: VirtualMachineInstanceStatus) -> dict[str, Any]:
 def vm_spec(spec: VirtualMachineSpec) -> dict[str, Any]:
     """The JSON of a VM spec."""
     data = written(spec)
-    template = data.setdefault("template", {})
+    template = data["template"]
     template.setdefault("metadata", {})
     template["spec"] = vmi_spec(spec.template.spec)
     for disk in data.get("dataVolumeTemplates", ()):
         disk.setdefault("metadata", {})
-        disk.setdefault("spec", {})
         for stanza in ("pvc", "storage"):
             if stanza in disk["spec"]:
                 disk["spec"][stanza].setdefault("resources", {})

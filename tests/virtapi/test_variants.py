@@ -1,0 +1,188 @@
+"""Rules whose neighbours the shared cases ask about: another member, another kind that carries the spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.virtapi.cases import admission_of, ask, request_of
+
+Object = dict[str, Any]
+
+CLAIM = {"name": "root", "persistentVolumeClaim": {"claimName": "data"}}
+DISK = {"name": "root", "containerDisk": {"image": "registry.example/os/alpine:3.20"}}
+RESERVATIONS = {"persistentReservationConfiguration": {"enabled": True}}
+KEY = {"source": {"secret": {"secretName": "key"}}}
+USERS = "accessCredentials[0].sshPublicKey.propagationMethod.qemuGuestAgent.users"
+TERMS = "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+BUS = "domain.devices.disks[0].lun.bus"
+DISCONTINUED = "Passt network binding is discontinued since v1.3. Please refer to Kubevirt user guide for alternatives."
+
+
+def spec_with(volume: Object = DISK, domain: Object | None = None, **more: Any) -> Object:
+    devices = {"disks": [{"name": "root", "disk": {"bus": "virtio"}}], "interfaces": [{"name": "a", "masquerade": {}}]}
+    whole = {"memory": {"guest": "256Mi"}, **(domain or {})}
+    whole["devices"] = {**devices, **whole.get("devices", {})}
+    return {"domain": whole, "networks": [{"name": "a", "pod": {}}], "volumes": [volume], **more}
+
+
+def of_kind(kind: str, spec: Object) -> tuple[Object, str]:
+    """An object that carries the spec, and the path of the spec in it."""
+    metadata = {"name": "web", "namespace": "demo"}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": spec}
+    selector = {"matchLabels": {"app": "web"}}
+    match kind:
+        case "VirtualMachineInstance":
+            item, path = {"spec": spec}, "spec"
+        case "VirtualMachine":
+            item, path = {"spec": {"runStrategy": "Always", "template": template}}, "spec.template.spec"
+        case "VirtualMachineInstanceReplicaSet":
+            item, path = {"spec": {"selector": selector, "template": template}}, "spec.template.spec"
+        case _:
+            machine = {"metadata": template["metadata"], "spec": {"runStrategy": "Always", "template": template}}
+            item = {"spec": {"selector": selector, "virtualMachineTemplate": machine}}
+            path = "spec.virtualMachineTemplate.spec.template.spec"
+    version = "pool.kubevirt.io/v1beta1" if kind == "VirtualMachinePool" else "kubevirt.io/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **item}, path
+
+
+async def causes(item: Object, config: Object) -> list[tuple[str, str, str]]:
+    """Sort, field and message of every cause; none when the object is admitted."""
+    case = {"object": item, "operation": "CREATE", "config": config}
+    answer = await ask(admission_of(case), request_of(case))
+    return [(cause.reason, cause.field, cause.message) for cause in answer.denied.causes] if answer.denied else []
+
+
+BOTH = ("VirtualMachineInstance", "VirtualMachine")
+TEMPLATES = ("VirtualMachineInstanceReplicaSet", "VirtualMachinePool")
+RESERVED: Object = {"devices": {"disks": [{"name": "root", "lun": {"reservation": True}}]}}
+ENCRYPTED: Object = {"launchSecurity": {"sev": {}}, "firmware": {"bootloader": {"efi": {"secureBoot": False}}}}
+
+ROWS: list[tuple[str, tuple[str, ...], Object, Object, list[tuple[str, str, str]]]] = [
+    (
+        "an agent that is to write keys for nobody",
+        BOTH,
+        spec_with(
+            accessCredentials=[{"sshPublicKey": {**KEY, "propagationMethod": {"qemuGuestAgent": {"users": []}}}}]
+        ),
+        {},
+        [
+            (
+                "FieldValueInvalid",
+                USERS,
+                "{}.accessCredentials[0] requires at least one user to be present in the users list",
+            )
+        ],
+    ),
+    (
+        "an affinity to no node",
+        BOTH,
+        spec_with(
+            affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+        ),
+        {},
+        [("FieldValueInvalid", TERMS, f"{{}}.{TERMS}: Required value: must have at least one node selector term")],
+    ),
+    (
+        "a reservation on a disk whose bus is still open",
+        ("VirtualMachine",),
+        spec_with(CLAIM, RESERVED),
+        RESERVATIONS,
+        [("FieldValueInvalid", BUS, "Persistent reservation requires a SCSI bus, but  was specified")],
+    ),
+    (
+        "a reservation on the bus that an instance gets",
+        ("VirtualMachineInstance",),
+        spec_with(CLAIM, RESERVED),
+        RESERVATIONS,
+        [("FieldValueInvalid", BUS, "Persistent reservation requires a SCSI bus, but sata was specified")],
+    ),
+    ("a reboot policy that only the schema refuses", BOTH, spec_with(domain={"rebootPolicy": "Never"}), {}, []),
+    (
+        "encryption in a template without architecture",
+        TEMPLATES,
+        spec_with(domain=ENCRYPTED),
+        {},
+        [("FieldValueInvalid", "architecture", "No launchSecurity support for architecture: ")],
+    ),
+    (
+        "encryption in a template with one",
+        TEMPLATES,
+        spec_with(domain=ENCRYPTED, architecture="amd64"),
+        {},
+        [],
+    ),
+    (
+        "a listed gate whose feature is gone",
+        TEMPLATES,
+        spec_with(domain={"devices": {"interfaces": [{"name": "a", "passt": {}}]}}),
+        {"developerConfiguration": {"featureGates": ["Passt"]}},
+        [
+            (
+                "FieldValueInvalid",
+                "domain.devices.interfaces[0]",
+                "logical a interface must have exactly one binding method or binding plugin",
+            ),
+            ("FieldValueNotSupported", "", DISCONTINUED),
+        ],
+    ),
+    (
+        "DHCP options twice, and out of range",
+        ("VirtualMachine",),
+        spec_with(
+            domain={
+                "devices": {
+                    "interfaces": [
+                        {
+                            "name": "a",
+                            "masquerade": {},
+                            "dhcpOptions": {"privateOptions": [{"option": 1, "value": "a"}] * 2},
+                        }
+                    ]
+                }
+            }
+        ),
+        {},
+        [
+            ("FieldValueInvalid", ".", "Found Duplicates: you have provided duplicate DHCPPrivateOptions"),
+            *[
+                (
+                    "FieldValueInvalid",
+                    ".",
+                    "provided DHCPPrivateOptions are out of range, must be in range 224 to 254",
+                )
+            ]
+            * 2,
+        ],
+    ),
+]
+"""What it is about, kinds, spec, configuration, and causes with fields below the spec."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "config", "found"),
+    [(kind, *row[2:]) for row in ROWS for kind in row[1]],
+    ids=[f"{row[0]} ({kind})" for row in ROWS for kind in row[1]],
+)
+async def test_variants(kind: str, spec: Object, config: Object, found: list[tuple[str, str, str]]) -> None:
+    item, path = of_kind(kind, spec)
+    whole = [
+        (reason, f"{path}.{field}".rstrip(".") if field else "", message.format(path) if "{}" in message else message)
+        for reason, field, message in found
+    ]
+    assert await causes(item, config) == whole
+
+
+async def test_a_long_hardware_address_is_none_for_a_clone() -> None:
+    item = {
+        "apiVersion": "clone.kubevirt.io/v1beta1",
+        "kind": "VirtualMachineClone",
+        "metadata": {"name": "copy", "namespace": "demo"},
+        "spec": {
+            "source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": "web"},
+            "newMacAddresses": {"a": "02:00:00:00:00:00:00:01"},
+        },
+    }
+    message = "interface a has malformed MAC address (02:00:00:00:00:00:00:01)."
+    assert await causes(item, {}) == [("FieldValueInvalid", "spec.newMacAddresses.a", message)]
