@@ -45,6 +45,8 @@ class Traits:
     """Guests can be told that their CPUs are dedicated."""
     debug_port: bool = False
     """The firmware writes to an ISA debug port."""
+    max_block_size: int = 0
+    """Bytes of the largest block that a disk may have; 0 is any."""
     pci_ports: bool = False
     """Devices sit behind PCIe root ports."""
 
@@ -61,7 +63,9 @@ TRAITS = {
         pci_ports=True,
     ),
     Arch.ARM64: Traits(libvirt="aarch64", disk_bus="virtio", smbios=True, cpu_hotplug=False, pci_ports=True),
-    Arch.S390X: Traits(libvirt="s390x", disk_bus="virtio", smbios=False, memfd=False, rom_tuning=False),
+    Arch.S390X: Traits(
+        libvirt="s390x", disk_bus="virtio", smbios=False, memfd=False, rom_tuning=False, max_block_size=4096
+    ),
 }
 
 

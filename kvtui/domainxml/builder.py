@@ -129,6 +129,8 @@ def _devices(guest: Guest) -> Element:
     emulator = guest.context.emulators.get(guest.arch) if guest.foreign else None
     binary = [element("emulator", emulator)] if emulator else []
     devices = group("devices", [*binary, *(part for build in DEVICES for part in build(guest))])
+    if not guest.traits.pci_ports:
+        return devices
     if guest.context.gate("PCINUMAAwareTopology"):
         pci.place_by_cell(devices, guest)
     if guest.annotation(pci.ROOT_COMPLEX) == "true":

@@ -58,9 +58,9 @@ def _mode_and_model(guest: Guest) -> tuple[str, list[Element]]:
 
 
 def _mpx_is_off(guest: Guest) -> bool:
-    """Named models list mpx, which current processors lack, so libvirt would refuse them."""
+    """Named models list mpx, which current processors lack, so libvirt would refuse them. So it is with no model."""
     cpu = guest.cpu
-    if not guest.traits.mpx or cpu is None or not cpu.model or cpu.model in HOST_MODES:
+    if not guest.traits.mpx or cpu is None or cpu.model in HOST_MODES:
         return False
     return all(feature.name != "mpx" for feature in cpu.features)
 

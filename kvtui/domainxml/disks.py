@@ -14,7 +14,7 @@ from kvtui.domainxml.errors import ConversionError
 from kvtui.domainxml.volumes import Source, empty_drive, hotplugged_source, volume_source
 
 if TYPE_CHECKING:
-    from kvtui.api.kubevirt.domain import Disk, DiskTarget
+    from kvtui.api.kubevirt.domain import CustomBlockSize, Disk, DiskTarget
     from kvtui.domainxml.context import BlockSizes
     from kvtui.domainxml.guest import Guest
 
@@ -210,6 +210,7 @@ def _block_io(guest: Guest, slot: _Slot, source: Source) -> list[Element]:
     if sizes is None:
         return []
     if custom := sizes.custom:
+        _check_size(guest, custom, slot.field)
         return [_blockio(custom.logical, custom.physical, custom.discard_granularity)]
     if not _matches_volume(slot.disk):
         return []
@@ -222,12 +223,23 @@ def _block_io(guest: Guest, slot: _Slot, source: Source) -> list[Element]:
     return [_blockio(*matched(found))]
 
 
+def _check_size(guest: Guest, custom: CustomBlockSize, field: str) -> None:
+    """A channel device's block is a page at most."""
+    logical, physical, most = custom.logical or 0, custom.physical or 0, guest.traits.max_block_size
+    if most and max(logical, physical) > most:
+        raise ConversionError(
+            f"custom block size (logical={logical}, physical={physical}) exceeds the maximum supported size of {most} "
+            f"for architecture {guest.arch.value}",
+            field=f"{field}.blockSize.custom",
+        )
+
+
 def _unmeasured(source: Source) -> str:
     path = _path(source)
     if not path:
         return "disk is neither a block device nor a file"
     if source.kind == "block":
-        return f"unable to open device {path}: open {path}: no such file or directory"
+        return f"lstat {path}: no such file or directory"
     return f"failed to stat file {path}: no such file or directory"
 
 

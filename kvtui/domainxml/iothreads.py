@@ -94,7 +94,7 @@ def assignment(guest: Guest) -> dict[str, int]:
 
 def scsi_thread(guest: Guest) -> int | None:
     """Thread of the SCSI controller: the next shared one after the virtio disks that share. None if no SCSI disk asks
-    for one, or if no virtio disk shares threads."""
+    for one, or if no thread is shared."""
     shared = _shared_and_dedicated(guest)[0]
     if not shared or not any(disk.dedicated_io_thread and _bus(disk) == "scsi" for disk in guest.devices.disks):
         return None
@@ -103,7 +103,7 @@ def scsi_thread(guest: Guest) -> int | None:
         for disk in guest.devices.disks
         if not disk.dedicated_io_thread and (_bus(disk) or guest.traits.disk_bus) == "virtio"
     )
-    return sharing % shared + 1 if sharing else None
+    return sharing % shared + 1
 
 
 def pool(guest: Guest) -> Element | None:

@@ -214,11 +214,17 @@ def test_threads_go_round_among_virtio_disks(policy: str | None, buses: list[str
 
 def test_the_scsi_controller_shares_threads_with_virtio_disks() -> None:
     scsi = {"name": "s", "disk": {"bus": "scsi"}, "dedicatedIOThread": True}
-    for others in ([], [{"name": "o", "disk": {"bus": "sata"}}], [{"name": "o", "disk": {"bus": "scsi"}}]):
-        apart = domain_of(devices={"disks": [scsi, *others]})
-        assert apart.find("devices/controller[@type='scsi']/driver") is None
-    shared = domain_of(devices={"disks": [scsi, {"name": "o", "disk": {"bus": "virtio"}}]})
-    assert attributes(shared, "devices/controller[@type='scsi']/driver") == {"iothread": "1", "queues": "1"}
+    alone = domain_of(domain={"ioThreadsPolicy": "auto"}, devices={"disks": [scsi]})
+    assert alone.find("devices/controller[@type='scsi']/driver") is None
+    for bus in ("virtio", "scsi", "sata"):
+        shared = domain_of(devices={"disks": [scsi, {"name": "o", "disk": {"bus": bus}}]})
+        assert attributes(shared, "devices/controller[@type='scsi']/driver") == {"iothread": "1", "queues": "1"}
+    virtio = [{"name": name, "disk": {"bus": "virtio"}} for name in ("a", "b", "c")]
+    policy = {"ioThreadsPolicy": "auto", "resources": {"requests": {"cpu": "2"}}}
+    turned = domain_of(domain=policy, devices={"disks": [scsi, *virtio[:2]]})
+    assert attributes(turned, "devices/controller[@type='scsi']/driver")["iothread"] == "1"
+    turned = domain_of(domain=policy, devices={"disks": [scsi, virtio[0], {"name": "o", "disk": {"bus": "sata"}}]})
+    assert attributes(turned, "devices/controller[@type='scsi']/driver")["iothread"] == "2"
 
 
 def test_an_absurd_thread_pool_is_refused() -> None:
