@@ -174,6 +174,60 @@ async def test_variants(kind: str, spec: Object, config: Object, found: list[tup
     assert await causes(item, config) == whole
 
 
+def cdi(kind: str, spec: Object, name: str = "a") -> Object:
+    metadata = {"name": name, "namespace": "demo"}
+    return {"apiVersion": "cdi.kubevirt.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+STAGES: Object = {"checkpoints": [{"previous": "", "current": "a"}]}
+CRON: Object = {
+    "template": {
+        "spec": {
+            "source": {"registry": {"url": "docker://registry.example/os"}},
+            "storage": {"resources": {"requests": {"storage": "1Gi"}}},
+        }
+    },
+    "schedule": "@daily",
+    "managedDataSource": "os",
+}
+SOURCES: list[tuple[str, Object, list[tuple[str, str, str]]]] = [
+    (
+        "an upload's long name",
+        cdi("VolumeUploadSource", {}, "a" * 64),
+        [("FieldValueInvalid", "", "Name cannot be longer than 63 characters")],
+    ),
+    (
+        "checkpoints of a download",
+        cdi("VolumeImportSource", {"source": {"http": {"url": "https://images.example/a"}}, **STAGES}),
+        [],
+    ),
+    (
+        "checkpoints of oVirt's",
+        cdi(
+            "VolumeImportSource",
+            {"source": {"imageio": {"url": "https://o.example", "diskId": "d", "secretRef": "s"}}, **STAGES},
+        ),
+        [
+            (
+                "FieldValueInvalid",
+                "spec.targetClaim",
+                "Unable to do multi-stage import without specifying a target claim",
+            )
+        ],
+    ),
+    (
+        "old imports, said to be nothing",
+        cdi("DataImportCron", {**CRON, "garbageCollect": ""}),
+        [("FieldValueInvalid", "spec.GarbageCollect", "Illegal GarbageCollect value")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("item", "found"), [row[1:] for row in SOURCES], ids=[row[0] for row in SOURCES])
+async def test_sources_of_data(item: Object, found: list[tuple[str, str, str]]) -> None:
+    assert await causes(item, {}) == found
+
+
 async def test_a_long_hardware_address_is_none_for_a_clone() -> None:
     item = {
         "apiVersion": "clone.kubevirt.io/v1beta1",

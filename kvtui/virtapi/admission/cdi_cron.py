@@ -142,11 +142,16 @@ def validate_import_source(new: VolumeImportSource, old: VolumeImportSource | No
 
 
 def _same_but_checkpoints(new: VolumeImportSourceSpec, old: VolumeImportSourceSpec) -> bool:
-    source = new.source
-    if source is not None and new.checkpoints and (source.vddk is not None or source.imageio is not None):
+    if _comes_in_stages(new):
         new = evolve(new, checkpoints=[], final_checkpoint=None)
         old = evolve(old, checkpoints=[], final_checkpoint=None)
     return same(new, old)
+
+
+def _comes_in_stages(spec: VolumeImportSourceSpec) -> bool:
+    """Other sources have no use for checkpoints, and are not asked about them."""
+    source = spec.source
+    return source is not None and bool(spec.checkpoints) and (source.vddk is not None or source.imageio is not None)
 
 
 def _import_source(new: VolumeImportSource) -> Iterator[Cause]:
@@ -154,7 +159,7 @@ def _import_source(new: VolumeImportSource) -> Iterator[Cause]:
     yield from name_too_long(new.metadata.name, LONGEST_NAME)
     yield from cdi_sources.validate_content_type(spec.content_type, field)
     yield from cdi_sources.validate_count(spec.source, "VolumeImport", field)
-    if spec.checkpoints and not spec.target_claim:
+    if _comes_in_stages(spec) and not spec.target_claim:
         message = "Unable to do multi-stage import without specifying a target claim"
         yield invalid(message, field.child("targetClaim"))
     if spec.source is not None:
@@ -165,4 +170,6 @@ def validate_upload_source(new: VolumeUploadSource, old: VolumeUploadSource | No
     """`old` is None on create."""
     if old is not None:
         return _immutable("VolumeUploadSource", same(new.spec, old.spec))
-    return list(cdi_sources.validate_content_type(new.spec.content_type, Path("spec")))
+    return name_too_long(new.metadata.name, LONGEST_NAME) or list(
+        cdi_sources.validate_content_type(new.spec.content_type, Path("spec"))
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from kvtui.api.cdi import datavolume as dv
+from kvtui.api.cdi import sources
 from kvtui.api.core import parts
 from kvtui.api.kubevirt import config, domain, instancetype, pool, vm, vmi
 from kvtui.api.wire import Wire, from_wire
@@ -110,6 +111,7 @@ _KEPT_EMPTY: frozenset[tuple[type[Wire], str]] = frozenset(
         (domain.GPU, "request_name"),
         (domain.HostDevice, "claim_name"),
         (domain.HostDevice, "request_name"),
+        (sources.DataImportCronSpec, "garbage_collect"),
         (dv.DataVolumeSourceRegistry, "url"),
         (dv.DataVolumeSourceRegistry, "image_stream"),
         (dv.DataVolumeSourceRegistry, "pull_method"),
