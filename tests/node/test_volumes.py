@@ -354,9 +354,37 @@ def test_a_moving_tag_is_looked_up_each_time(image: str, policy: str) -> None:
 
 def test_credentials_come_from_the_docker_configuration_of_a_secret() -> None:
     config = json.dumps({"auths": {"registry:5000": {"auth": "dXNlcjpwYXNz"}}}).encode()
-    account = account_for(config, "registry:5000")
+    account = account_for(config, "registry:5000/disks/fedora")
     assert account is not None
     assert (account.user, account.password) == ("user", "pass")
-    assert account_for(config, "other") is None
-    with pytest.raises(InvalidObject):
-        account_for(b"no json", "other")
+    assert account_for(config, "other/disks/fedora") is None
+    for wrong in (b"no json", b"[]", b'{"auths": ["registry:5000"]}'):
+        with pytest.raises(InvalidObject, match="not a docker configuration"):
+            account_for(wrong, "other/disks/fedora")
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "found"),
+    [
+        ("https://index.docker.io/v1/", "docker.io/library/fedora", True),
+        ("docker.io", "docker.io/library/fedora", True),
+        ("https://quay.io/v2/", "quay.io/kubevirt/fedora", True),
+        ("quay.io/kubevirt", "quay.io/kubevirt/fedora", True),
+        ("quay.io/kubevirt/fedora", "quay.io/kubevirt/fedora", True),
+        ("quay.io/kube", "quay.io/kubevirt/fedora", False),
+        ("*.azurecr.io", "shop.azurecr.io/disks/fedora", True),
+        ("*.io", "shop.azurecr.io/disks/fedora", False),
+        ("quay.io", "quay.io:5000/kubevirt/fedora", False),
+    ],
+)
+def test_accounts_are_found_under_all_names_that_clients_write(name: str, image: str, found: bool) -> None:
+    config = json.dumps({"auths": {name: {"username": "u", "password": "p"}}}).encode()
+    assert (account_for(config, image) is not None) == found
+
+
+def test_of_two_accounts_the_one_closer_to_the_image_is_used() -> None:
+    names = ("https://quay.io/v1/", "quay.io/kubevirt", "*.io")
+    config = json.dumps({n: {"username": n} for n in names}).encode()
+    account = account_for(config, "quay.io/kubevirt/fedora")
+    assert account is not None
+    assert account.user == "quay.io/kubevirt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
 import json
 import platform
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from kvtui.node.volumes.images import Wanted
 
 MAX_FILE = 64 * 2**30
 """Bytes of one file of an image."""
+_HUB, _HUB_ALIASES = "docker.io", ("index.docker.io", "registry-1.docker.io")
+_NOT_DOCKER = "the image pull secret is not a docker configuration"
 
 
 class RegistryPuller:
@@ -79,7 +82,7 @@ class RegistryPuller:
         self, session: aiohttp.ClientSession, reference: Reference, credentials: bytes | None
     ) -> tuple[Registry, Image]:
         conf: RegistriesConf = load(self._conf_path)
-        account = account_for(credentials, reference.host)
+        account = account_for(credentials, reference.name)
         registry = Registry(session, conf, account=account, ca_bundle=self._ca_bundle)
         return registry, await registry.resolve(reference, self._architecture)
 
@@ -103,24 +106,47 @@ class _Sink:
             self._file.close()
 
 
-def account_for(config: bytes | None, host: str) -> Account | None:
-    """The account for a registry in a docker configuration file."""
+def account_for(config: bytes | None, image: str) -> Account | None:
+    """The account for an image, host[:port]/path, in a docker configuration file: that of the closest name.
+
+    Names are registries, maybe with the beginning of a path, and "*" stands for any part of a label of a host's name.
+
+    Source: https://kubernetes.io/docs/concepts/containers/images/#config-json
+    """
     if not config:
         return None
     try:
         document: dict[str, Any] = json.loads(config)
-    except ValueError as error:
-        raise InvalidObject("the image pull secret is not a docker configuration") from error
-    table = document.get("auths") or document
-    for name in (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/"):
-        entry = table.get(name)
-        if not isinstance(entry, dict):
-            continue
-        if auth := entry.get("auth"):
-            try:
-                user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError) as error:
-                raise InvalidObject("the image pull secret is not a docker configuration") from error
-            return Account(user, password)
-        return Account(str(entry.get("username", "")), str(entry.get("password", "")))
-    return None
+        table: dict[str, Any] = document.get("auths") or document
+        entries = {name: entry for name, entry in table.items() if isinstance(entry, dict) and _names(name, image)}
+    except (ValueError, AttributeError) as error:
+        raise InvalidObject(_NOT_DOCKER) from error
+    name = max(entries, key=lambda name: len(_plain(name)), default=None)
+    if name is None:
+        return None
+    entry = entries[name]
+    if auth := entry.get("auth"):
+        try:
+            user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise InvalidObject(_NOT_DOCKER) from error
+        return Account(user, password)
+    return Account(str(entry.get("username", "")), str(entry.get("password", "")))
+
+
+def _plain(name: str) -> str:
+    """Without what clients write around a registry: a scheme, the version of its protocol."""
+    name = name.rpartition("://")[2].rstrip("/")
+    for version in ("/v1", "/v2"):
+        name = name.removesuffix(version)
+    host, slash, path = name.partition("/")
+    return f"{_HUB if host in _HUB_ALIASES else host}{slash}{path}"
+
+
+def _names(name: str, image: str) -> bool:
+    host, _, path = _plain(name).partition("/")
+    actual, _, rest = image.partition("/")
+    ours, theirs = host.split("."), actual.split(".")
+    if len(ours) != len(theirs) or not all(map(fnmatch.fnmatchcase, theirs, ours)):
+        return False
+    return not path or rest == path or rest.startswith(f"{path}/")
