@@ -191,6 +191,7 @@ async def node_traits(uri: str | None) -> NodeTraits:
         async with asyncio.timeout(PATIENCE), _libvirt(chosen) as hypervisor:
             await hypervisor.wait_connected()
             host = capabilities.host(observe.parse(await hypervisor.capabilities()))
+            version = (await hypervisor.facts()).version
             machine = "q35" if host.arch == "x86_64" else ""
             kind = "kvm" if found.kvm else "qemu"
             guests = capabilities.guests(observe.parse(await hypervisor.domain_capabilities(host.arch, machine, kind)))
@@ -198,8 +199,8 @@ async def node_traits(uri: str | None) -> NodeTraits:
         click.echo(f"note: {chosen} does not tell what this node can do ({str(error) or 'no answer'})", err=True)
         host = capabilities.host(observe.parse("<capabilities/>"))
         host = replace(host, arch=os.uname().machine)
-        guests = capabilities.Guests(usable=(), known=())
-    return await asyncio.to_thread(build.traits, "kvtui", host, guests, kvm=found.kvm)
+        guests, version = capabilities.Guests(usable=(), known=()), ""
+    return await asyncio.to_thread(build.traits, "kvtui", host, guests, kvm=found.kvm, libvirt=version)
 
 
 @contextlib.asynccontextmanager
@@ -262,6 +263,7 @@ def domain_of(
         placeholders=placeholder_count(vmi),
         host_model=bool(traits.guests.host_model),
         vhost_net=traits.vhost_net,
+        libvirt=traits.libvirt,
     )
     domain = finish(converted, placement)
     meta = vmi.metadata

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvtui.domainxml.architecture import Arch
+from kvtui.domainxml.vintage import NEWEST, Version
 
 if TYPE_CHECKING:
     from kvtui.api.kubevirt.config import KubeVirtConfiguration
@@ -140,6 +141,8 @@ class Context:
     """PCI address of the virtual function by network name."""
     device_cells: Mapping[str, int] = field(default_factory=dict)
     """Host NUMA cell by PCI address of a host device."""
+    libvirt: Version = NEWEST
+    """Version of the node's libvirt, for devices that are plugged in; `Placement` has it for whole domains."""
     launcher_verbosity: int = 0
     """Above 5 the firmware's debug port is logged."""
     cluster: Cluster = Cluster()

@@ -70,7 +70,13 @@ DEVIATIONS = (
     ),
     Deviation(
         Stage.FINISH,
-        "devices/filesystem/@accessMode, devices/disk/source/@name, devices/hostdev/@mode, maxMemory/@slots",
+        "devices/disk/driver/iothreads",
+        "libvirt before 10 ignores the list: each disk gets one thread of the pool, in turn",
+    ),
+    Deviation(
+        Stage.FINISH,
+        "devices/filesystem/@accessMode, devices/disk/source/@name, devices/hostdev/@mode, maxMemory/@slots, "
+        "clock/@offset, cpu/feature/@policy",
         "written as libvirt's schema has them: upstream's spelling is ignored or refused by validation",
     ),
 )

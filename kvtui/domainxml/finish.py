@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from kvtui.domainxml import attachments, diskpolicy, emulation, metadata, ports
+from kvtui.domainxml import attachments, diskpolicy, emulation, metadata, ports, vintage
 from kvtui.domainxml.channels import GUEST_AGENT
 from kvtui.domainxml.elements import Element, checked, child, element, group, replace
 from kvtui.domainxml.errors import ConversionError
@@ -83,6 +83,7 @@ def _confine(domain: Element, placement: Placement) -> None:
 
 def _adapt(domain: Element, placement: Placement) -> None:
     emulation.adapt(domain, host_model=placement.host_model)
+    vintage.fit_domain(domain, placement.libvirt)
     fit_schema(domain)
 
 

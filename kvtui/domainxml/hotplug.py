@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from kvtui.domainxml import attachments, diskpolicy, disks, interfaces, pinning
+from kvtui.domainxml import attachments, diskpolicy, disks, interfaces, pinning, vintage
 from kvtui.domainxml.elements import Element, alias, checked, element, replace
 from kvtui.domainxml.errors import ConversionError
 from kvtui.domainxml.guest import Guest
@@ -28,6 +28,7 @@ def disk_xml(vmi: VirtualMachineInstance, context: Context, name: str, facts: Di
     if disk is None:
         raise ConversionError(f"the VMI has no disk {name}", field="spec.domain.devices.disks")
     diskpolicy.apply(disk, facts)
+    vintage.fit_disk(disk, context.libvirt)
     fit_device(disk)
     return checked(disk)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kvtui.domainxml.metadata import Ownership
+from kvtui.domainxml.vintage import NEWEST, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Placement:
     """libvirt can make an emulated CPU of the host's model."""
     vhost_net: bool = True
     """The kernel serves virtio NICs (/dev/vhost-net)."""
+    libvirt: Version = NEWEST
+    """Version of the node's libvirt, which is spared what it does not know."""
     emulator: str = ""
     """QEMU binary; empty lets libvirt choose."""
     cpus: str = ""

@@ -49,6 +49,10 @@ def fit_schema(domain: Element) -> None:
     for most in domain.findall("maxMemory"):
         most.set("slots", str(MEMORY_SLOTS))
         _give_memory_a_cell(domain)
+    for clock in domain.findall("clock"):
+        clock.attrib.setdefault("offset", "utc")  # which is what libvirt takes for none
+    for feature in domain.findall("cpu/feature"):
+        feature.attrib.setdefault("policy", "require")  # likewise
     for info in domain.findall("sysinfo"):
         for tag in ("bios", "baseBoard", "chassis"):
             _drop_if_empty(info, tag)

@@ -20,6 +20,7 @@ from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
 from kvtui.domainxml.metadata import ownership_of
 from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement, UserMode
 from kvtui.domainxml.ports import placeholder_count
+from kvtui.domainxml.vintage import NEWEST, Version, version_of
 from kvtui.node import identity, owner
 from kvtui.node.capabilities import GO_ARCH, Guests, Host
 from kvtui.node.hypervisor import Owner
@@ -41,10 +42,14 @@ class NodeTraits:
     vhost_net: bool
     own_users: bool = False
     """Each VM's QEMU may run as a user of its own."""
+    libvirt: Version = NEWEST
+    """Version of the daemon."""
 
 
-def traits(engine: str, host: Host, guests: Guests, *, kvm: bool, state: Path | None = None) -> NodeTraits:
-    """Looks at the files of the node once. `state` is where the directories of VMs are."""
+def traits(
+    engine: str, host: Host, guests: Guests, *, kvm: bool, libvirt: str = "", state: Path | None = None
+) -> NodeTraits:
+    """Looks at the files of the node once. `state` is where the directories of VMs are, `libvirt` a version."""
     files = [str(path) for name in FIRMWARE_DIRECTORIES if Path(name).is_dir() for path in Path(name).iterdir()]
     return NodeTraits(
         engine=engine,
@@ -54,6 +59,7 @@ def traits(engine: str, host: Host, guests: Guests, *, kvm: bool, state: Path | 
         firmware=inventory(arch_of(GO_ARCH.get(host.arch, "amd64")), files),
         vhost_net=Path("/dev/vhost-net").exists(),
         own_users=state is not None and not identity.hindrance(host.user, state),
+        libvirt=version_of(libvirt),
     )
 
 
@@ -109,6 +115,7 @@ class Builder:
             firmware=node.firmware,
             block_volumes=prepared.block_volumes,
             container_disk_formats=prepared.formats,
+            libvirt=node.libvirt,
             cluster=cluster_of(configuration),
             paths=prepared.paths,
         )
@@ -125,6 +132,7 @@ class Builder:
             placeholders=placeholder_count(vmi),
             host_model=bool(node.guests.host_model),
             vhost_net=node.vhost_net,
+            libvirt=node.libvirt,
             cpus=self._allowed(vmi.metadata.uid),
             user=prepared.user.label if prepared.user is not None else "",
         )
@@ -151,14 +159,15 @@ def disk_facts(domain: Element) -> dict[str, DiskFacts]:
     """What can be seen of the files behind disks; those that are not there yet are left out. Blocks."""
     found = {}
     for disk in domain.findall("devices/disk"):
-        alias, source = disk.find("alias"), disk.find("source")
+        alias, source, driver = disk.find("alias"), disk.find("source"), disk.find("driver")
         path = "" if source is None else source.get("file") or source.get("dev") or ""
         if alias is None or not path or not Path(path).exists():
             continue
         backing = disk.find("backingStore/source")
         below = "" if backing is None else backing.get("file") or backing.get("dev") or ""
         direct = _direct(path) and (not below or not Path(below).exists() or _direct(below))
-        found[alias.get("name", "").removeprefix("ua-")] = DiskFacts(direct_io=direct, allocated=_allocated(path))
+        allocated = _allocated(path, driver.get("type", "raw") if driver is not None else "raw")
+        found[alias.get("name", "").removeprefix("ua-")] = DiskFacts(direct_io=direct, allocated=allocated)
     return found
 
 
@@ -170,6 +179,20 @@ def _direct(path: str) -> bool:
     return True
 
 
-def _allocated(path: str) -> bool:
+def _allocated(path: str, image_format: str) -> bool:
+    """Every block that the guest can write to is there."""
     status = os.stat(path)
-    return not os.path.isfile(path) or (status.st_size > 0 and status.st_blocks * 512 >= status.st_size)
+    if not os.path.isfile(path):
+        return True
+    size = status.st_size if image_format == "raw" else _virtual_size(path)
+    return size > 0 and status.st_blocks * 512 >= size
+
+
+def _virtual_size(path: str) -> int:
+    """Bytes that the guest of a qcow2 image sees; 0 if it cannot be told."""
+    try:
+        with open(path, "rb") as image:
+            header = image.read(32)
+    except OSError:
+        return 0
+    return int.from_bytes(header[24:32], "big") if header[:4] == b"QFI\xfb" else 0

@@ -89,7 +89,13 @@ class Knowledge:
         self.foreign = await self._hypervisor.foreign_memory()
         guests = await self._guests(host)
         self.found = await asyncio.to_thread(
-            build.traits, self._engine, host, guests, kvm=self._settings.kvm, state=self._state
+            build.traits,
+            self._engine,
+            host,
+            guests,
+            kvm=self._settings.kvm,
+            libvirt=self.facts.version,
+            state=self._state,
         )
         self.known.set()
         self._changed()
