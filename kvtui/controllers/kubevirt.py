@@ -11,6 +11,7 @@ import platform
 from datetime import datetime
 
 from kvtui import __version__
+from kvtui.api.kubevirt import UPSTREAM_VERSION
 from kvtui.api.kubevirt.config import KubeVirt, KubeVirtCondition, KubeVirtStatus
 from kvtui.api.wire import ObjectKey, evolve, to_wire
 from kvtui.controllers import conditions
@@ -20,8 +21,6 @@ from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.errors import NotFound
 
 FINALIZER = "foregroundDeleteKubeVirt"
-UPSTREAM_VERSION = "v1.9.0"
-"""The version of KubeVirt whose API this is; clients read it."""
 REGISTRY = "kvtui.io"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "s390x": "s390x"}
 

@@ -20,7 +20,7 @@ from kvtui.api.kubevirt.config import KubeVirt, KubeVirtConfiguration
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client
 from kvtui.console.inotify import Watcher
-from kvtui.controlloop.controller import Controller
+from kvtui.controlloop.controller import Controller, Result
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
 from kvtui.node import mounts, podstatus, rootless
@@ -48,6 +48,7 @@ from kvtui.node.knowledge import Knowledge
 from kvtui.node.layout import Layout
 from kvtui.node.leftovers import Leftovers
 from kvtui.node.limits import Limits
+from kvtui.node.measuring import Measurements
 from kvtui.node.memorydump import MemoryDumps
 from kvtui.node.migration.peers import Peers
 from kvtui.node.migration.room import MigrationRoom
@@ -265,10 +266,21 @@ class Agent:
             caches=self.caches,
         )
         self._domain_loop: Controller[str] = Controller(
-            "domains", self.domains.reconcile, informers=self.caches.all, workers=8
+            "domains", self._reconcile, informers=self.caches.all, workers=8
         )
         self._pod_loop: Controller[ObjectKey] = Controller(
             "pods", self._pods.reconcile, informers=(self.caches.pods,), workers=4
+        )
+        self._measurements = Measurements(
+            node=settings.node,
+            hypervisor=hypervisor,
+            records=self.records,
+            vmi=self.caches.cached,
+            live=reporter.live,
+            agents=self._guest_agents,
+            moving=source.samples,
+            knowledge=self._knowledge,
+            loops=(self._domain_loop, self._pod_loop),
         )
         self._freezer = Freezer(
             hypervisor=hypervisor,
@@ -290,6 +302,7 @@ class Agent:
             pods=self.caches.pods,
             watcher=watcher,
             target=target,
+            measurements=self._measurements,
             replay=settings.console_replay,
         )
         self.registration = Registration(
@@ -351,7 +364,14 @@ class Agent:
         record = self.records.of_domain(domain)
         return record is not None and record.outgoing is not None and record.outgoing.ended is None
 
+    async def _reconcile(self, uid: str) -> Result | None:
+        record = self.records.get(uid)
+        if record is not None:
+            self._measurements.synced(record)
+        return await self.domains.reconcile(uid)
+
     async def _forget(self, record: Record) -> None:
+        self._measurements.forget(record)
         self._freezer.forget(record.uid)
         self._pod_loop.queue.add(ObjectKey(record.namespace, record.pod))
 
@@ -389,6 +409,7 @@ class Agent:
                 tasks.create_task(self._clocks.run(), name="clocks")
                 tasks.create_task(self._migrations.run(), name="migrations")
                 tasks.create_task(self._probes.run(), name="probes")
+                tasks.create_task(self._measurements.run(), name="dirty rates")
                 await self._knowledge.known.wait()
                 await self._leftovers.domains()
                 tasks.create_task(self._domain_loop.run(), name="domains")
@@ -419,6 +440,8 @@ class Agent:
             self._incidents.heard(record, event)
             if isinstance(event, LifecycleChanged) and event.kind is LifecycleKind.RESUMED:
                 self._clocks.set(event.domain)
+            if isinstance(event, LifecycleChanged) and event.kind is LifecycleKind.CRASHED:
+                self._measurements.panicked(record)
             self.look(record.uid)
         elif isinstance(event, LifecycleChanged) and event.kind in (LifecycleKind.STARTED, LifecycleKind.STOPPED):
             self._knowledge.outdated()

@@ -53,6 +53,8 @@ class Host:
     """Model that confines guests beyond file ownership: selinux, apparmor or empty."""
     machines: tuple[str, ...]
     """Machine types for guests of the host's architecture, aliases included."""
+    deprecated: tuple[str, ...] = ()
+    """Those of them that QEMU is going to drop."""
     tsc_frequency: int = 0
     tsc_scalable: bool = False
     cells: tuple[HostCell, ...] = ()
@@ -103,12 +105,15 @@ def host(capabilities: Element) -> Host:
         elif name not in ("none", ""):
             security = name
     machines: list[str] = []
+    deprecated: list[str] = []
     for guest in capabilities.findall("guest"):
         found = guest.find("arch")
         if found is None or found.get("name") != arch:
             continue
         for machine in found.findall("machine"):
             machines += [text for text in (machine.text or "", machine.get("canonical", "")) if text]
+            if machine.get("deprecated") == "yes":
+                deprecated.append(machine.text or "")
     counter = capabilities.find("host/cpu/counter[@name='tsc']")
     return Host(
         arch=arch,
@@ -116,6 +121,7 @@ def host(capabilities: Element) -> Host:
         user=QemuUser(uid, gid),
         security=security,
         machines=tuple(dict.fromkeys(machines)),
+        deprecated=tuple(dict.fromkeys(deprecated)),
         tsc_frequency=int(counter.get("frequency", "0")) if counter is not None else 0,
         tsc_scalable=counter is not None and counter.get("scaling") == "yes",
         cells=_cells(capabilities),

@@ -18,14 +18,16 @@ import structlog
 
 from kvtui.errors import KvtuiError, Unreachable
 from kvtui.node import guestanswers
-from kvtui.node.guestanswers import Exit, GuestFilesystem, GuestUser
+from kvtui.node.guestanswers import Exit, GuestFilesystem, GuestLoad, GuestUser
 from kvtui.node.hypervisor import AgentUnavailable, DomainGone, DomainId, Hypervisor
 from kvtui.node.status import GuestNic
 
 log = structlog.get_logger()
 FIRST = 10.0
 """Seconds before the second look; doubles up to the steady interval."""
-INFO, VERSION, FILESYSTEMS, FREEZE, USERS = 120.0, 300.0, 300.0, 5.0, 10.0
+INFO, VERSION, FILESYSTEMS, FREEZE, USERS, LOAD = 120.0, 300.0, 300.0, 5.0, 10.0, 30.0
+GET_LOAD = "guest-get-load"
+"""Of agents from version 10 on."""
 SILENT_FIRST, SILENT_MOST = 2.0, 120.0
 """Seconds between pings of an agent that does not answer; doubles."""
 REQUIRED = frozenset(
@@ -57,6 +59,7 @@ class GuestFacts:
     version: str = ""
     commands: frozenset[str] = frozenset()
     frozen: bool = False
+    load: GuestLoad | None = None
 
     def supports(self, *more: str) -> bool:
         """Whether the agent has what every guest needs and `more`; unknown counts as yes."""
@@ -133,6 +136,7 @@ class GuestAgents:
             self._filesystems: FILESYSTEMS,
             self._users: USERS,
             self._freeze: FREEZE,
+            self._load: LOAD,
         }
         due = dict.fromkeys(looks, loop.time())
         pauses = dict.fromkeys(looks, FIRST)
@@ -184,6 +188,11 @@ class GuestAgents:
 
     async def _users(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
         return replace(facts, users=guestanswers.users(await self.command(domain, "guest-get-users")))
+
+    async def _load(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
+        if GET_LOAD not in facts.commands:
+            return facts
+        return replace(facts, load=guestanswers.load(await self.command(domain, GET_LOAD)))
 
     async def _freeze(self, domain: DomainId, facts: GuestFacts) -> GuestFacts:
         return replace(facts, frozen=guestanswers.frozen(await self.command(domain, "guest-fsfreeze-status")))

@@ -24,6 +24,7 @@ WORD = 512
 """Characters of a word that are kept."""
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Average = Annotated[float, msgspec.Meta(ge=0, lt=1e9)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 
 
@@ -51,6 +52,13 @@ class GuestFilesystem:
     total: int
     disks: tuple[tuple[str, str], ...] = ()
     """Serial and bus of the disks that it is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLoad:
+    """Processes that run or could run, on average over 1, 5 and 15 minutes."""
+
+    averages: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,12 @@ class _User(msgspec.Struct, rename="kebab"):
     user: str
     domain: str = ""
     login_time: _Seconds = 0.0
+
+
+class _Load(msgspec.Struct):
+    load1m: _Average
+    load5m: _Average
+    load15m: _Average
 
 
 class _Disk(msgspec.Struct, rename="kebab"):
@@ -165,6 +179,12 @@ def filesystems(answer: str) -> tuple[GuestFilesystem, ...]:
         )
         for f in result(answer, list[_Filesystem])[:MOST]
     )
+
+
+def load(answer: str) -> GuestLoad:
+    """Of guest-get-load."""
+    found = result(answer, _Load)
+    return GuestLoad((found.load1m, found.load5m, found.load15m))
 
 
 def frozen(answer: str) -> bool:

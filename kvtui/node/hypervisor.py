@@ -485,8 +485,14 @@ class Hypervisor(Protocol):
 
     async def disk_errors(self, domain: DomainId) -> Sequence[DiskError]: ...
 
-    async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
-        """Statistics of all running domains, ours and others', in the names of virConnectGetAllDomainStats."""
+    async def stats(self, *, dirty_rates: bool = False) -> Mapping[DomainId, Mapping[str, object]]:
+        """Statistics of all running domains, ours and others', in the names of virConnectGetAllDomainStats.
+
+        `dirty_rates` has what `sample_dirty_rate` has found among them.
+        """
+
+    async def sample_dirty_rate(self, domain: DomainId) -> None:
+        """Has QEMU find within a second how fast the guest changes its memory."""
 
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
         """KiB, in the names of virDomainMemoryStats."""

@@ -330,7 +330,7 @@ class LibvirtHypervisor(LibvirtConnection):
         found = await self.on(domain, lambda d: dict(d.diskErrors()))
         return [DiskError(target, code == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE) for target, code in found.items()]
 
-    async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
+    async def stats(self, *, dirty_rates: bool = False) -> Mapping[DomainId, Mapping[str, object]]:
         def read(connection: Any) -> dict[DomainId, Mapping[str, object]]:
             groups = (
                 libvirt.VIR_DOMAIN_STATS_BALLOON
@@ -338,6 +338,7 @@ class LibvirtHypervisor(LibvirtConnection):
                 | libvirt.VIR_DOMAIN_STATS_VCPU
                 | libvirt.VIR_DOMAIN_STATS_INTERFACE
                 | libvirt.VIR_DOMAIN_STATS_BLOCK
+                | (libvirt.VIR_DOMAIN_STATS_DIRTYRATE if dirty_rates else 0)
             )
             flags = (
                 libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
@@ -347,6 +348,9 @@ class LibvirtHypervisor(LibvirtConnection):
             return {DomainId(d.UUIDString()): dict(values) for d, values in connection.getAllDomainStats(groups, flags)}
 
         return await self.call(Lane.SHORT, read)
+
+    async def sample_dirty_rate(self, domain: DomainId) -> None:
+        await self.on(domain, lambda d: d.startDirtyRateCalc(1, 0), Lane.SAMPLE)
 
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:
         return await self.on(domain, lambda d: {str(k): int(v) for k, v in d.memoryStats().items()})

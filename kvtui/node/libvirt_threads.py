@@ -58,6 +58,8 @@ class Lane(enum.Enum):
     LONG = ("long", 8)
     MONITOR = ("monitor", 2)
     ABORT = ("abort", 1)
+    SAMPLE = ("sample", 1)
+    """What nobody waits for."""
 
 
 class Threads:

@@ -7,6 +7,7 @@ Source: https://libvirt.org/formatdomain.html
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -50,6 +51,24 @@ class LiveDomain:
     serial_socket: str
     serial_log: str
     vnc_socket: str
+    taps: tuple[tuple[str, str], ...] = ()
+    """Target device and name of each NIC that is ours."""
+    pinned: tuple[tuple[int, int], ...] = ()
+    """vCPUs that may not run everywhere, and on how many CPUs they may."""
+    panic: str = ""
+    """Model of the device by which the guest tells that its kernel panicked."""
+    cpuset: int = 0
+    """On how many CPUs all others may run; 0 is everywhere."""
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """Names in the spec by target, as statistics know disks and NICs."""
+        return {**dict(self.taps), **{d.target: d.name for d in self.disks if d.name}}
+
+    def affinity(self, cpus: int) -> int:
+        """Pairs of a vCPU and a CPU that may come together on a node with so many CPUs."""
+        pinned = {vcpu: count for vcpu, count in self.pinned if vcpu < self.vcpus}
+        return sum(pinned.values()) + (self.vcpus - len(pinned)) * (self.cpuset or cpus)
 
     @property
     def targets(self) -> dict[str, str]:
@@ -84,7 +103,7 @@ def read(domain: Element) -> LiveDomain:
     vcpus = int((vcpu.get("current") or vcpu.text or "1") if vcpu is not None else 1)
     serial = domain.find("devices/serial[@type='unix']/source")
     log = domain.find("devices/serial/log")
-    vnc = domain.find("devices/graphics[@type='vnc']")
+    vnc, panic = domain.find("devices/graphics[@type='vnc']"), domain.find("devices/panic")
     return LiveDomain(
         uuid=domain.findtext("uuid", ""),
         name=domain.findtext("name", ""),
@@ -102,7 +121,29 @@ def read(domain: Element) -> LiveDomain:
         serial_socket=serial.get("path", "") if serial is not None else "",
         serial_log=log.get("file", "") if log is not None else "",
         vnc_socket=_vnc(vnc),
+        taps=tuple(_taps(domain)),
+        pinned=tuple((int(p.get("vcpu", "0")), _cpus(p.get("cpuset"))) for p in domain.findall("cputune/vcpupin")),
+        panic=panic.get("model", "") if panic is not None else "",
+        cpuset=_cpus(vcpu.get("cpuset")) if vcpu is not None else 0,
     )
+
+
+def _taps(domain: Element) -> Iterator[tuple[str, str]]:
+    for interface in domain.findall("devices/interface"):
+        target = interface.find("target")
+        if target is not None and alias(interface):
+            yield target.get("dev", ""), alias(interface)
+
+
+def _cpus(words: str | None) -> int:
+    """How many CPUs a list such as 0-3,^2,8 has."""
+    chosen: set[int] = set()
+    for word in (words or "").replace(" ", "").split(","):
+        first, _, last = word.removeprefix("^").partition("-")
+        if first:
+            span = set(range(int(first), int(last or first) + 1))
+            chosen = chosen - span if word.startswith("^") else chosen | span
+    return len(chosen)
 
 
 def _topology(found: Element | None) -> tuple[int, int, int] | None:

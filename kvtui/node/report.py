@@ -94,12 +94,17 @@ class Reporter:
         self._forwards = forwards
         self._migrations = migrations
         self._forget = forget
+        self._live: dict[str, LiveDomain] = {}
+
+    def live(self, uid: str) -> LiveDomain | None:
+        """The domain as it was when it was last looked at."""
+        return self._live.get(uid)
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
         """Consoles, guest agent and devices follow the domain."""
         self._consoles.open(record.uid, self._records.directory(record.uid))
         description = await self._describe(record)
-        live = read(description)
+        live = self._live[record.uid] = read(description)
         self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
         self._credentials.watch(vmi, DomainId(record.domain), connected=live.agent_connected)
         spec = vmi.spec
@@ -159,6 +164,7 @@ class Reporter:
 
     async def gone(self, record: Record) -> None:
         await self._consoles.close(record.uid, Closed.MOVED if record.moved else Closed.ENDED)
+        self._live.pop(record.uid, None)
         self._agents.forget(record.uid)
         self._credentials.forget(record.uid)
         self._probes.forget(record.uid)

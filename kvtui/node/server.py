@@ -27,6 +27,7 @@ from kvtui.api.kubevirt.subresources import (
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceGuestOSInfo
 from kvtui.api.wire import ObjectKey, to_json
 from kvtui.console.inotify import Watcher
+from kvtui.controlloop.exposition import CONTENT_TYPE
 from kvtui.controlloop.informer import Informer
 from kvtui.errors import Conflict, Invalid, NotFound, Unreachable
 from kvtui.node import guestanswers, logs, metrics, podstatus
@@ -44,6 +45,7 @@ from kvtui.node.hypervisor import (
     ShutdownMode,
 )
 from kvtui.node.incidents import Level, Note
+from kvtui.node.measuring import Measurements
 from kvtui.node.migration.target import Target
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
@@ -75,6 +77,7 @@ class AgentServer:
         pods: Informer[Pod],
         watcher: Watcher,
         target: Target,
+        measurements: Measurements,
         replay: int,
     ) -> None:
         self._hypervisor = hypervisor
@@ -88,6 +91,7 @@ class AgentServer:
         self._pods = pods
         self._watcher = watcher
         self._target = target
+        self._measurements = measurements
         self._streams = Streams(records=records, consoles=consoles, networks=networks, find=self._record, replay=replay)
         self.started = asyncio.Event()
         self.port = 0
@@ -98,6 +102,7 @@ class AgentServer:
             [
                 web.get("/healthz", self._healthz),
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
+                web.get("/metrics", self._metrics),
                 web.get("/metrics/resource", self._resource_metrics),
                 web.get("/stats/summary", self._summary),
                 web.get("/v1/namespaces/{namespace}/uploads/{pod}", self._takes_upload),
@@ -184,7 +189,7 @@ class AgentServer:
         return await forward(request, self._door(request), request.match_info["verb"])
 
     async def _uses(self) -> list[metrics.Use]:
-        stats = await self._hypervisor.stats()
+        stats = await self._measurements.statistics.get()
         uses = []
         for record in self._records:
             values = stats.get(DomainId(record.domain))
@@ -193,9 +198,13 @@ class AgentServer:
                 uses.append(metrics.Use(record.namespace, record.pod, "compute", cpu, memory))
         return uses
 
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        body = (await self._measurements.text()).encode()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
     async def _resource_metrics(self, request: web.Request) -> web.StreamResponse:
         node = await asyncio.to_thread(metrics.read_node)
-        return web.Response(text=metrics.render(node, await self._uses()))
+        return web.Response(text=metrics.render(node, await self._uses()), headers={"Content-Type": CONTENT_TYPE})
 
     async def _summary(self, request: web.Request) -> web.StreamResponse:
         cpu, memory = await asyncio.to_thread(metrics.read_node)

@@ -117,6 +117,11 @@ class FakeHypervisor:
         self.refusals: dict[str, HypervisorRefused] = {}
         """Error by name of method, raised at its next call."""
         self.pressed: list[DomainId] = []
+        self.stats_calls = 0
+        self.more_stats: dict[DomainId, Mapping[str, object]] = {}
+        """What `stats` tells of a domain beyond what every guest has."""
+        self.sampled: list[DomainId] = []
+        """Whose dirty rate was sampled."""
         """Whose power button was pressed."""
         self._handlers: list[EventHandler] = []
         self._connected = asyncio.Event()
@@ -446,8 +451,24 @@ class FakeHypervisor:
         return self._active(domain).errors
 
     @answering
-    async def stats(self) -> Mapping[DomainId, Mapping[str, object]]:
-        return {f.id: {"cpu.time": 10**9, "balloon.rss": 1024} for f in self.fakes.values() if f.status.state.active}
+    async def stats(self, *, dirty_rates: bool = False) -> Mapping[DomainId, Mapping[str, object]]:
+        self.stats_calls += 1
+        found: dict[DomainId, Mapping[str, object]] = {}
+        for fake in self.fakes.values():
+            if fake.status.state.active:
+                rate = {"dirtyrate.calc_status": 2, "dirtyrate.megabytes_per_second": 3}
+                found[fake.id] = {
+                    "cpu.time": 10**9,
+                    "balloon.rss": 1024,
+                    **self.more_stats.get(fake.id, {}),
+                    **(rate if dirty_rates and fake.id in self.sampled else {}),
+                }
+        return found
+
+    @answering
+    async def sample_dirty_rate(self, domain: DomainId) -> None:
+        self._active(domain)
+        self.sampled.append(domain)
 
     @answering
     async def memory_stats(self, domain: DomainId) -> Mapping[str, int]:

@@ -5,11 +5,12 @@ Source: kubevirt docs/observability/metrics.md, pkg/monitoring/rules/recordingru
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator
 
 from kvtui.api import quantity
 from kvtui.api.core.node import Node
-from kvtui.controllers.kubevirt import UPSTREAM_VERSION
+from kvtui.api.kubevirt import UPSTREAM_VERSION
 from kvtui.controlloop.exposition import Family, gauge
 
 SCHEDULABLE = "kubevirt.io/schedulable"
@@ -35,7 +36,8 @@ def component_families(*, ready: float, emulation: bool) -> Iterator[Family]:
     # Without it nothing of this would be known.
     for name in ("cluster:kubevirt_virt_api_up:sum", "cluster:kubevirt_virt_api_ready:sum", "kubevirt_virt_api_up"):
         yield _one(name, "How many API servers answer.", 1)
-    yield gauge("kubevirt_info", "Version information.", [({"goversion": "none", "kubeversion": UPSTREAM_VERSION}, 1)])
+    version = {"goversion": f"python{platform.python_version()}", "kubeversion": UPSTREAM_VERSION}
+    yield gauge("kubevirt_info", "Version information.", [(version, 1)])
 
 
 def node_families(nodes: Iterable[Node]) -> Iterator[Family]:

@@ -27,6 +27,7 @@ from kvtui.domainxml import to_text
 from kvtui.errors import Conflict, KvtuiError, NotFound, Transient, Unreachable
 from kvtui.node import migratable, observe
 from kvtui.node.console import Closed, Consoles
+from kvtui.node.guestmetrics import Moving
 from kvtui.node.hypervisor import (
     Aborted,
     DomainId,
@@ -92,6 +93,7 @@ class Source:
         self._look = look
         self._group: asyncio.TaskGroup | None = None
         self._runs: dict[str, _Run] = {}
+        self._samples: dict[str, Moving] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -123,6 +125,16 @@ class Source:
             abort.set()
         task = self._group.create_task(self._guarded(vmi, record, state, domain, abort), name=f"migrate {vmi.key}")
         self._runs[record.uid] = _Run(task, abort)
+
+    def sampled(self, vmi: VirtualMachineInstance, job: JobStats) -> None:
+        self._samples[vmi.metadata.uid] = Moving(vmi.metadata.namespace, vmi.metadata.name, job)
+
+    def samples(self) -> list[Moving]:
+        """Of all migrations that run, and once more of those that have ended since it was last asked."""
+        found = list(self._samples.values())
+        for uid in [uid for uid in self._samples if uid not in self._runs]:
+            del self._samples[uid]
+        return found
 
     async def abort(self, uid: str) -> None:
         run = self._runs.get(uid)
@@ -316,6 +328,7 @@ class _Drive:
             await self._source.hypervisor.migrate(self._domain, request)
             with contextlib.suppress(KvtuiError):
                 self._end = await self._source.hypervisor.completed_job(self._domain)
+                self._source.sampled(self._vmi, self._end)
         finally:
             for task in (monitoring, aborting):
                 task.cancel()
@@ -355,6 +368,7 @@ class _Drive:
                 continue  # between the switch-over and the end there is no job to ask about
             if not sample.active or self.watch is None:
                 continue
+            self._source.sampled(self._vmi, sample)
             self.watch, verdict, words = monitor.judge(self.watch, sample, loop.time() - began)
             if loop.time() - published >= monitor.PUBLISH:
                 published = loop.time()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from kvtui.api.kubevirt import UPSTREAM_VERSION
 from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.wire import Wire, named
 from kvtui.errors import KvtuiError
@@ -22,7 +23,7 @@ from kvtui.virtapi.subresources.refusals import bad_request
 class Release:
     """Which KubeVirt this is compatible with, and where it comes from."""
 
-    version: str = "v1.9.0"
+    version: str = UPSTREAM_VERSION
     """As virtctl compares it with its own."""
     commit: str = ""
     built: str = ""
