@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvtui.apiserver.kinds import (
+    apiservices,
     autoscaling,
     bookkeeping,
     certificates,
@@ -88,6 +89,15 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         "bindings",
         "Binding",
         verbs=CREATE_ONLY,
+    ),
+    _info(
+        "v1",
+        "componentstatuses",
+        "ComponentStatus",
+        namespaced=False,
+        short_names=("cs",),
+        verbs=("get", "list"),
+        warning="v1 ComponentStatus is deprecated in v1.19+",
     ),
     _info("v1", "configmaps", "ConfigMap", short_names=("cm",), strategy=config.ConfigMaps()),
     _info(
@@ -192,6 +202,8 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         namespaced=False,
         categories=("api-extensions",),
         status=True,
+        name_rule=NameRule.PATH_SEGMENT,
+        strategy=apiservices.ApiServices(),
     ),
     _info("apps/v1", "controllerrevisions", "ControllerRevision", strategy=bookkeeping.ControllerRevisions()),
     _workload("apps/v1", "daemonsets", "DaemonSet", workloads.daemon_sets(), short="ds", scale=False),

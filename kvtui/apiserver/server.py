@@ -46,6 +46,7 @@ from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.policies import Policies
 from kvtui.apiserver.plugins.quota import Quota
 from kvtui.apiserver.plugins.workers import WorkerPods
+from kvtui.apiserver.presence import Presence, advertised
 from kvtui.apiserver.protection import VolumeProtection
 from kvtui.apiserver.quotas import QuotaStatus
 from kvtui.apiserver.resources import Resources
@@ -186,14 +187,18 @@ class ApiServer:
         store = objects.store
         namespaces = NamespaceLifecycle(objects, self._ca_text())
         roles = RoleAggregation(objects)
+        hosts = (self.settings.host, *self.settings.more_hosts)
+        presence = Presence(objects, application.extensions, advertised(hosts), self.port)
         await namespaces.fill()
         await roles.settle()
+        await presence.settle()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(GarbageCollector(objects).run(), name="garbage collector")
             tasks.create_task(VolumeProtection(objects).run(), name="volume protection")
             tasks.create_task(QuotaStatus(objects).run(), name="quota status")
             tasks.create_task(roles.run(), name="role aggregation")
             tasks.create_task(namespaces.run(), name="namespace lifecycle")
+            tasks.create_task(presence.run(), name="presence")
             tasks.create_task(Upkeep(objects, hub, metrics, self.settings).run(), name="upkeep")
             tasks.create_task(_fail_when_broken(store), name="database watch")
             tasks.create_task(connections.run(), name="connections")

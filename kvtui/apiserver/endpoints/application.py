@@ -10,7 +10,18 @@ from aiohttp import web
 
 from kvtui.apiserver import status
 from kvtui.apiserver.auth.tokens import ISSUER, Tokens
-from kvtui.apiserver.endpoints import accounts, backup, discovery, logs, openapi, pods, rest, scale, watching
+from kvtui.apiserver.endpoints import (
+    accounts,
+    backup,
+    components,
+    discovery,
+    logs,
+    openapi,
+    pods,
+    rest,
+    scale,
+    watching,
+)
 from kvtui.apiserver.endpoints.discovery import Discovery
 from kvtui.apiserver.endpoints.health import Check, Metrics, health
 from kvtui.apiserver.endpoints.reviews import KINDS, Reviews
@@ -50,9 +61,9 @@ class Application:
         self._usage = Usage(objects, agents)
         self._checks = checks
         self._gauges = gauges
-        everything = (*extensions, self._usage)
-        self._extensions = {gv.group: e for e in everything for gv in e.group_versions}
-        self._discovery = Discovery(objects.resources, everything)
+        self.extensions: tuple[Extension, ...] = (*extensions, self._usage)
+        self._extensions = {gv.group: e for e in self.extensions for gv in e.group_versions}
+        self._discovery = Discovery(objects.resources, self.extensions)
         self._openapi = openapi.OpenApi(objects.resources)
 
     async def warm(self) -> None:
@@ -128,6 +139,8 @@ class Application:
             raise status.no_such_path()
         if target.verb not in info.verbs:
             raise status.method_not_allowed(info.group, info.plural, target.verb)
+        if info.plural == "componentstatuses" and not info.group:
+            await components.refresh(self._objects, info)
         match target.verb:
             case "get":
                 return await rest.get(call, self._objects, info)

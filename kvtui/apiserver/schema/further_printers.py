@@ -83,6 +83,12 @@ def _metrics(obj: Object) -> list[str]:
     return shown
 
 
+def _component(obj: Object, now: datetime) -> list[Any]:
+    healthy: Object = next((c for c in obj.get("conditions") or () if c.get("type") == "Healthy"), {})
+    shown = {"True": "Healthy", "False": "Unhealthy"}.get(str(healthy.get("status")), "Unknown")
+    return [shown, healthy.get("message", ""), healthy.get("error", "")]
+
+
 def _ingress(obj: Object, now: datetime) -> list[Any]:
     hosts = [str(rule["host"]) for rule in spec(obj).get("rules") or () if rule.get("host")]
     points = (status(obj).get("loadBalancer") or {}).get("ingress") or ()
@@ -196,6 +202,7 @@ FURTHER: dict[tuple[str, str], Printer] = {
         columns("Pod-Selector", "Age"), lambda obj, now: [selector(spec(obj).get("podSelector")), created(obj, now)]
     ),
     ("", "Endpoints"): Printer(columns("Endpoints", "Age"), _endpoints),
+    ("", "ComponentStatus"): Printer(columns("Status", "Message", "Error"), _component),
     ("batch", "CronJob"): Printer(
         columns(
             "Schedule",

@@ -101,7 +101,9 @@ def _backends(slices: Sequence[EndpointSlice], name: str, protocol: str, node: s
             # Unset means ready.
             if endpoint.conditions.ready is False or (node and endpoint.node_name != node):
                 continue
-            found |= {Backend(ip, n) for ip in endpoint.addresses if is_ipv4(ip) for n in numbers}
+            # What listens on a loopback address is for programs of its own machine.
+            addresses = [a for a in endpoint.addresses if is_ipv4(a) and not ipaddress.IPv4Address(a).is_loopback]
+            found |= {Backend(ip, n) for ip in addresses for n in numbers}
     return tuple(sorted(found))
 
 
