@@ -1,13 +1,13 @@
 """Instancetype and preference of a VM: found, frozen into revisions, applied to its template.
 
-Source: kubevirt pkg/instancetype/{controller/vm,revision}; life-cycle facts 8.
+Source: kubevirt pkg/instancetype/{controller/vm,revision,upgrade}; life-cycle facts 8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from kvtui.api.core.config import ControllerRevision
 from kvtui.api.kubevirt.instancetype import (
@@ -35,7 +35,7 @@ from kvtui.controllers.context import ControllerContext, Informers
 from kvtui.controllers.virtualmachine.status import SyncError
 from kvtui.controllers.virtualmachine.view import View
 from kvtui.controlloop.informer import Informer
-from kvtui.errors import AlreadyExists, ApiError, NotFound, Permanent, Transient
+from kvtui.errors import AlreadyExists, ApiError, Conflict, KvtuiError, NotFound, Permanent, Transient
 from kvtui.virtapi.admission.config import ClusterConfig
 from kvtui.virtapi.admission.defaults import network_interface
 from kvtui.virtapi.admission.view import Right
@@ -45,9 +45,16 @@ from kvtui.virtapi.instancetype import lookup, preference
 LABEL = "instancetype.kubevirt.io/object-"
 FIND_INSTANCETYPE, FIND_PREFERENCE = "FailedFindInstancetype", "FailedFindPreference"
 STORING = "error encountered while storing instancetype.kubevirt.io controllerRevisions: {}"
+UPGRADING = "error encountered while upgrading instancetype.kubevirt.io controllerRevisions: {}"
+LATEST = "v1beta1"
+"""The version in which revisions keep instancetypes and preferences."""
 R = TypeVar("R", bound=Resource)
 Matcher = InstancetypeMatcher | PreferenceMatcher
 Template = VirtualMachineInstanceTemplateSpec
+
+
+class NotUpgraded(Permanent):
+    """A revision of an older version that cannot be brought into the latest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,22 @@ class CacheView:
 
     def __init__(self, informers: Informers) -> None:
         self._informers = informers
+        self._upgraded: dict[tuple[str, str], ControllerRevision] = {}
+        """Made, and perhaps not seen yet."""
 
     def find(self, type_: type[R], namespace: str, name: str) -> R | None:
-        return self._informers.of(type_).get((namespace, name))
+        key = (namespace, name)
+        found = self._informers.of(type_).get(key)
+        if type_ is not ControllerRevision or key not in self._upgraded:
+            return found
+        if found is not None:
+            del self._upgraded[key]
+            return found
+        return cast("R", self._upgraded[key])
+
+    def expect(self, revision: ControllerRevision) -> None:
+        """Makes an upgraded revision known before the cache shows it: the live object may be another by now."""
+        self._upgraded[revision.metadata.namespace, revision.metadata.name] = revision
 
     def all(self, type_: type[R], namespace: str) -> Sequence[R]:
         return list(self._informers.of(type_).all(namespace))
@@ -117,6 +137,25 @@ def names_of(spec: VirtualMachineSpec) -> dict[str, str]:
         )
         annotations[f"kubevirt.io/{'' if namespaced else 'cluster-'}{word}-name"] = matcher.name
     return annotations
+
+
+def is_outdated(revision: ControllerRevision) -> bool:
+    """Whether a revision holds an instancetype or preference in a version of before."""
+    labels = revision.metadata.labels
+    return f"{LABEL}name" in labels and labels.get(f"{LABEL}version") != LATEST
+
+
+def replaced(view: View, vm: VirtualMachine) -> list[ControllerRevision]:
+    """Outdated revisions that a VM owns and does not refer to any more, neither as it is stored nor as it will be."""
+    used = {ref for v in (view.vm, vm) for ref in _referred(v)}
+    return [r for r in view.revisions if is_outdated(r) and r.metadata.name not in used]
+
+
+def _referred(vm: VirtualMachine) -> list[str | None]:
+    refs = (vm.status.instancetype_ref, vm.status.preference_ref)
+    matchers = (vm.spec.instancetype, vm.spec.preference)
+    kept = [r.controller_revision_ref.name for r in refs if r is not None and r.controller_revision_ref is not None]
+    return [*kept, *(m.revision_name for m in matchers if m is not None)]
 
 
 def revision_of(vm: VirtualMachine, obj: Resource) -> ControllerRevision:
@@ -200,10 +239,20 @@ class Instancetypes:
             vm = await self._noted(vm)
         except Transient:
             raise
+        except NotUpgraded as error:
+            return SyncError("FailedCreate", UPGRADING.format(error))
         except ApiError as error:
             return SyncError("FailedCreate", STORING.format(error))
+        await self._drop(replaced(view, vm))
         devices = found.preference.devices if found.preference is not None else None
         return Expanded(vm, template.spec, {**template.metadata.annotations, **names_of(vm.spec)}, devices)
+
+    async def _drop(self, outdated: Sequence[ControllerRevision]) -> None:
+        for revision in outdated:
+            try:
+                await self._context.client.delete(ControllerRevision, revision.key, uid=revision.metadata.uid)
+            except (NotFound, Conflict):
+                continue  # gone already, or another one by now
 
     def started_template(self, view: View, started: VirtualMachineSpec | None) -> VirtualMachineInstanceSpec | None:
         """The template of the start with what was applied then."""
@@ -251,7 +300,7 @@ class Instancetypes:
         kept = present.controller_revision_ref.name if present and present.controller_revision_ref else None
         revision = matcher.revision_name or None
         if revision is None and present is not None and (present.name, present.kind) == (matcher.name, matcher.kind):
-            revision = kept
+            revision = await self._upgraded(vm, kept, kinds) if kept else None
         if revision is None:
             revision = await self._store(vm, matcher, kinds)
         return InstancetypeStatusRef(
@@ -262,6 +311,24 @@ class Instancetypes:
             controller_revision_ref=ControllerRevisionRef(name=revision),
         )
 
+    async def _upgraded(self, vm: VirtualMachine, name: str, kinds: dict[str, type[Resource]]) -> str:
+        """The name of the revision, or of its copy in the latest version. Raises NotUpgraded.
+
+        The older one is deleted when the VM's status names the copy.
+        """
+        present = self._view.find(ControllerRevision, vm.metadata.namespace, name)
+        if present is None or not is_outdated(present):
+            return name
+        try:
+            copy = revision_of(vm, lookup.stored(present, kinds))
+            await self._create(copy)
+        except Transient:
+            raise
+        except KvtuiError as error:
+            raise NotUpgraded(str(error)) from error
+        self._view.expect(copy)
+        return copy.metadata.name
+
     async def _store(self, vm: VirtualMachine, matcher: Matcher, kinds: dict[str, type[Resource]]) -> str:
         type_ = kinds[(matcher.kind or "").lower()]
         namespace = vm.metadata.namespace if kind_of(type_).namespaced else ""
@@ -269,6 +336,11 @@ class Instancetypes:
         if obj is None:
             raise NotFound(f'{kind_of(type_).plural}.instancetype.kubevirt.io "{matcher.name}" not found')
         revision = revision_of(vm, obj)
+        await self._create(revision)
+        return revision.metadata.name
+
+    async def _create(self, revision: ControllerRevision) -> None:
+        """Raises AlreadyExists when there is another of that name."""
         try:
             await self._context.client.create(revision)
         except AlreadyExists:
@@ -276,7 +348,6 @@ class Instancetypes:
             if stored.data.get("spec") != revision.data.get("spec"):
                 name = revision.metadata.name
                 raise AlreadyExists(f"found existing ControllerRevision with unexpected data: {name}") from None
-        return revision.metadata.name
 
 
 def _has_revision(vm: VirtualMachine) -> bool:

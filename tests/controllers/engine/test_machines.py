@@ -17,8 +17,9 @@ from kvtui.api.kubevirt.pool import VirtualMachinePool
 from kvtui.api.kubevirt.replicaset import VirtualMachineInstanceReplicaSet
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-from kvtui.api.meta import Resource
-from kvtui.api.wire import from_wire
+from kvtui.api.meta import ObjectMeta, Resource
+from kvtui.api.registry import owner_reference
+from kvtui.api.wire import from_wire, to_wire
 from kvtui.controllers import conditions
 from kvtui.errors import AlreadyExists
 from tests.controllers.builders import guest, merged
@@ -179,6 +180,82 @@ async def test_an_instancetype_and_a_preference_make_the_guest_and_are_frozen(tm
         frozen = await plane.client.get(ControllerRevision, (NAMESPACE, ref.name or ""))
         assert frozen.metadata.labels["instancetype.kubevirt.io/object-name"] == "big"
         assert frozen.data["spec"]["memory"]["guest"] == "2Gi"
+
+
+async def test_a_revision_of_an_older_version_is_brought_into_the_latest(tmp_path: Path) -> None:
+    label = "instancetype.kubevirt.io/object-"
+    async with control_plane(tmp_path) as plane:
+        size = {"metadata": {"name": "big"}, "spec": {"cpu": {"guest": 2}, "memory": {"guest": "2Gi"}}}
+        live = await plane.client.create(from_wire(size, VirtualMachineClusterInstancetype))
+        spec = {
+            "runStrategy": "Halted",
+            "instancetype": {"name": "big"},
+            "template": {"spec": {"domain": {"devices": {}}}},
+        }
+        machine = {"metadata": {"name": "web", "namespace": NAMESPACE}, "spec": spec}
+        vm = await plane.client.create(from_wire(machine, VirtualMachine))
+        noted = await plane.until(
+            VirtualMachine, WEB, lambda v: v is not None and v.status.instancetype_ref is not None
+        )
+        assert noted is not None
+        assert noted.status.instancetype_ref is not None
+        # As it was left by a release that kept v1alpha2, when the live object was smaller.
+        old = ControllerRevision(
+            metadata=ObjectMeta(
+                name="web-big-v1alpha2",
+                namespace=NAMESPACE,
+                labels={f"{label}name": "big", f"{label}version": "v1alpha2"},
+                owner_references=[owner_reference(vm)],
+            ),
+            data={
+                "apiVersion": "instancetype.kubevirt.io/v1alpha2",
+                "kind": "VirtualMachineClusterInstancetype",
+                "metadata": {"name": "big", "uid": "before", "generation": 1},
+                "spec": {"cpu": {"guest": 1}, "memory": {"guest": "1Gi"}},
+            },
+        )
+        await plane.client.create(old)
+        ref = {**to_wire(noted.status.instancetype_ref), "controllerRevisionRef": {"name": "web-big-v1alpha2"}}
+        await plane.client.patch_status(VirtualMachine, WEB, {"instancetypeRef": ref})
+        name = "web-big-v1beta1-before-1"
+        made = await plane.until(ControllerRevision, (NAMESPACE, name), lambda r: r is not None)
+        assert made is not None
+        assert (made.metadata.labels[f"{label}version"], made.data["spec"]["memory"]["guest"]) == ("v1beta1", "1Gi")
+        await plane.until(ControllerRevision, (NAMESPACE, "web-big-v1alpha2"), gone)
+        after = await plane.client.get(VirtualMachine, WEB)
+        assert after.status.instancetype_ref is not None
+        assert after.status.instancetype_ref.controller_revision_ref is not None
+        assert after.status.instancetype_ref.controller_revision_ref.name == name
+        await plane.client.patch(VirtualMachine, WEB, {"spec": {"runStrategy": "Always"}})
+        vmi = await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None)
+        assert vmi is not None
+        assert vmi.spec.domain.memory is not None
+        assert vmi.spec.domain.memory.guest == "1Gi"
+        assert live.spec.memory is not None
+
+
+async def test_a_revision_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        size = {"metadata": {"name": "big"}, "spec": {"cpu": {"guest": 2}, "memory": {"guest": "2Gi"}}}
+        await plane.client.create(from_wire(size, VirtualMachineClusterInstancetype))
+        spec = {
+            "runStrategy": "Halted",
+            "instancetype": {"name": "big"},
+            "template": {"spec": {"domain": {"devices": {}}}},
+        }
+        machine = {"metadata": {"name": "web", "namespace": NAMESPACE}, "spec": spec}
+        vm = await plane.client.create(from_wire(machine, VirtualMachine))
+        await plane.until(VirtualMachine, WEB, lambda v: v is not None and v.status.instancetype_ref is not None)
+        labels = {"instancetype.kubevirt.io/object-name": "big"}
+        meta = ObjectMeta(name="odd", namespace=NAMESPACE, labels=labels, owner_references=[owner_reference(vm)])
+        await plane.client.create(ControllerRevision(metadata=meta, data={"kind": "Odd"}))
+        ref = {"name": "big", "kind": "virtualmachineclusterinstancetype", "controllerRevisionRef": {"name": "odd"}}
+        await plane.client.patch_status(VirtualMachine, WEB, {"instancetypeRef": ref})
+        failed = await plane.until(
+            VirtualMachine, WEB, lambda v: v is not None and conditions.is_true(v.status.conditions, "Failure")
+        )
+        assert failed is not None
+        assert "odd" in str(conditions.find(failed.status.conditions, "Failure"))
 
 
 async def test_an_instancetype_that_does_not_exist_is_a_failure_until_it_does(tmp_path: Path) -> None:
