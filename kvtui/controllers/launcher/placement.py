@@ -38,15 +38,15 @@ _HYPERV_LABELS = {
 def node_selector(
     spec: VirtualMachineInstanceSpec, status: VirtualMachineInstanceStatus, config: Configuration
 ) -> dict[str, str]:
-    """All labels that a node must have; the VMI's own selector wins over the rest."""
-    selector = {names.SCHEDULABLE: "true"}
+    """All labels that a node must have; what a domain needs wins over the VMI's own selector."""
+    selector = {names.SCHEDULABLE: "true", "kubernetes.io/arch": spec.architecture or config.architecture}
+    selector |= config.developer.node_selectors
+    selector |= spec.node_selector
     selector |= dict.fromkeys(_wanted(spec, config), "true")
     hints = status.topology_hints
     if hints is not None and hints.tsc_frequency:
         selector[TSC_FREQUENCY] = str(hints.tsc_frequency)
-    selector |= config.developer.node_selectors
-    selector["kubernetes.io/arch"] = spec.architecture or config.architecture
-    return selector | spec.node_selector
+    return selector
 
 
 def _wanted(spec: VirtualMachineInstanceSpec, config: Configuration) -> Iterator[str]:
@@ -92,15 +92,14 @@ def _hyperv(features: FeatureHyperv) -> Iterator[str]:
 
 def affinity(spec: VirtualMachineInstanceSpec) -> Affinity | None:
     """The VMI's affinity, with what its CPU forbids added to every node term."""
-    forbidden = [
-        NodeSelectorRequirement(key=CPU_FEATURE + f.name, operator="DoesNotExist")
-        for f in (spec.domain.cpu.features if spec.domain.cpu else ())
-        if f.policy == "forbid"
-    ]
     model = spec.domain.cpu.model if spec.domain.cpu else None
-    if (model or "host-model") == "host-model":
-        forbidden.append(NodeSelectorRequirement(key=OBSOLETE_HOST_MODEL, operator="DoesNotExist"))
-    return with_node_requirements(spec.affinity, forbidden)
+    forbidden = [OBSOLETE_HOST_MODEL] if (model or "host-model") == "host-model" else []
+    forbidden += [
+        CPU_FEATURE + f.name for f in (spec.domain.cpu.features if spec.domain.cpu else ()) if f.policy == "forbid"
+    ]
+    return with_node_requirements(
+        spec.affinity, [NodeSelectorRequirement(key=key, operator="DoesNotExist") for key in forbidden]
+    )
 
 
 def with_node_requirements(given: Affinity | None, requirements: list[NodeSelectorRequirement]) -> Affinity | None:

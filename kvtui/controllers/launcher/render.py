@@ -84,7 +84,7 @@ def render(vmi: VirtualMachineInstance, around: Surroundings) -> Pod:
         spec=PodSpec(
             containers=[_compute(vmi, spec, overhead, around), *_helpers(vmi, spec, config)],
             init_containers=_init_containers(spec, config),
-            volumes=pod_volumes(spec, around.claims),
+            volumes=pod_volumes(spec, around.claims, config.network.binding),
             node_selector=placement.node_selector(spec, vmi.status, config),
             affinity=placement.affinity(spec),
             tolerations=spec.tolerations,
@@ -109,19 +109,22 @@ def render(vmi: VirtualMachineInstance, around: Surroundings) -> Pod:
 
 
 def _check_devices(spec: VirtualMachineInstanceSpec, config: Configuration) -> None:
-    devices = [d for d in resources.passed_through(spec) if d.device_name]
-    if not devices:
-        return
+    """Where the cluster lists devices, nothing else is passed through."""
     permitted = config.configuration.permitted_host_devices
-    known: set[str] = set()
-    if permitted is not None:
-        known = {d.resource_name for d in permitted.pci_host_devices}
-        known |= {d.resource_name for d in permitted.usb}
-        known |= {d.resource_name for d in permitted.mediated_devices}
-    for device in devices:
-        if device.device_name not in known:
-            sort = "GPU" if device in spec.domain.devices.gpus else "HostDevice"
-            raise Unrenderable(f"{sort} {device.device_name} is not permitted in permittedHostDevices configuration")
+    if permitted is None:
+        return
+    known = {d.resource_name for d in permitted.pci_host_devices}
+    known |= {d.resource_name for d in permitted.usb}
+    known |= {d.resource_name for d in permitted.mediated_devices}
+    devices = spec.domain.devices
+    wanted = [("GPU", d) for d in devices.gpus] + [("HostDevice", d) for d in devices.host_devices]
+    problems = [
+        f"{sort} {device.device_name} is not permitted in permittedHostDevices configuration"
+        for sort, device in wanted
+        if device.device_name not in known and not device.claim_name
+    ]
+    if problems:
+        raise Unrenderable(" ".join(problems))
 
 
 def _labels(vmi: VirtualMachineInstance) -> dict[str, str]:

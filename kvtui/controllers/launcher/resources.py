@@ -167,7 +167,7 @@ def device_resources(spec: VirtualMachineInstanceSpec, config: Configuration, ne
     if not config.use_emulation:
         counts[f"{DEVICE}kvm"] = 1
     auto_nic = devices.autoattach_pod_interface is not False
-    if auto_nic or any(i.sriov is None for i in devices.interfaces):
+    if auto_nic or devices.interfaces:
         counts[f"{DEVICE}tun"] = 1
     virtio = any((i.model or "virtio") == "virtio" for i in devices.interfaces) or (auto_nic and not devices.interfaces)
     if virtio and not config.use_emulation:

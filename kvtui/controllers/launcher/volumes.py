@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from kvtui.api.core.pod import PodVolume
+from kvtui.api.kubevirt.config import InterfaceBindingPlugin
+from kvtui.api.kubevirt.domain import Interface
 from kvtui.api.kubevirt.vmi import VirtualMachineInstanceSpec, Volume
 from kvtui.api.wire import to_wire
 
 KERNEL_BOOT = "kernel-boot-volume"
+NETWORK_INFO = "kubevirt.io/network-info"
 
 SCRATCH = ("private", "public", "sockets", "virt-bin-share-dir", "libvirt-runtime", "ephemeral-disks")
-"""Empty directories that every launcher has; hotplug-disks comes last."""
+"""Empty directories that every launcher has."""
 
 
 def claim_of(volume: Volume) -> str | None:
@@ -42,8 +45,10 @@ def is_container_disk(volume: Volume) -> bool:
     return volume.container_disk is not None
 
 
-def pod_volumes(spec: VirtualMachineInstanceSpec, claims: Mapping[str, str]) -> list[PodVolume]:
-    """`claims`: DataVolume name -> claim, where they differ."""
+def pod_volumes(
+    spec: VirtualMachineInstanceSpec, claims: Mapping[str, str], plugins: Mapping[str, InterfaceBindingPlugin]
+) -> list[PodVolume]:
+    """`claims`: DataVolume name -> claim, where they differ. `plugins`: network bindings of the cluster."""
     volumes = [PodVolume(name=name, empty_dir={}) for name in SCRATCH]
     volumes += [v for volume in spec.volumes for v in _of(volume, spec, claims)]
     for credential in spec.access_credentials:
@@ -56,10 +61,21 @@ def pod_volumes(spec: VirtualMachineInstanceSpec, claims: Mapping[str, str]) -> 
     if huge is not None:
         volumes.append(PodVolume(name="hugepages", empty_dir={"medium": f"HugePages-{huge.page_size}"}))
         volumes.append(PodVolume(name="hugetblfs-dir", empty_dir={}))
-    if spec.domain.devices.filesystems:
+    devices = spec.domain.devices
+    if not devices.disable_hotplug:
+        volumes.append(PodVolume(name="hotplug-disks", empty_dir={}))
+    if any(_is_told_devices(i, plugins) for i in devices.interfaces):
+        item = {"path": "network-info", "fieldRef": {"fieldPath": f"metadata.annotations['{NETWORK_INFO}']"}}
+        volumes.append(PodVolume(name="network-info-annotation", downward_api={"items": [item]}))
+    if devices.filesystems:
         volumes.append(PodVolume(name="virtiofs-containers", empty_dir={}))
-    volumes.append(PodVolume(name="hotplug-disks", empty_dir={}))
     return volumes
+
+
+def _is_told_devices(interface: Interface, plugins: Mapping[str, InterfaceBindingPlugin]) -> bool:
+    """Whether the guest's network needs to know which host devices the Pod was given."""
+    plugin = plugins.get(interface.binding.name) if interface.binding else None
+    return interface.sriov is not None or (plugin is not None and plugin.downward_api == "device-info")
 
 
 def _of(volume: Volume, spec: VirtualMachineInstanceSpec, claims: Mapping[str, str]) -> Iterator[PodVolume]:
