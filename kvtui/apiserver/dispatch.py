@@ -115,9 +115,7 @@ class Dispatcher:
         if not response.prepared:
             response.headers["Audit-Id"] = audit_id
         if target is not None:
-            self._metrics.observe(
-                target.verb, target.group, target.resource, target.subresource, response.status, seconds
-            )
+            self._metrics.observe(target, response.status, seconds)
             self._audit.record(audit_id, request, target, actor, user, response.status, seconds)
         return response
 

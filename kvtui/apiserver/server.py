@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
@@ -29,10 +29,12 @@ from kvtui.apiserver.connections import IDLE, Connections
 from kvtui.apiserver.customs import CustomResources
 from kvtui.apiserver.database import DatabaseBroken
 from kvtui.apiserver.dispatch import Dispatcher
+from kvtui.apiserver.endpoints import usage
 from kvtui.apiserver.endpoints.application import Application
 from kvtui.apiserver.endpoints.health import Metrics
 from kvtui.apiserver.endpoints.logs import Agents
 from kvtui.apiserver.endpoints.reviews import Reviews
+from kvtui.apiserver.endpoints.scraping import NOTHING, Source
 from kvtui.apiserver.extension import Extension
 from kvtui.apiserver.listening import Listener
 from kvtui.apiserver.lookups import Lookups
@@ -50,9 +52,11 @@ from kvtui.apiserver.presence import Presence, advertised
 from kvtui.apiserver.protection import VolumeProtection
 from kvtui.apiserver.quotas import QuotaStatus
 from kvtui.apiserver.resources import Resources
+from kvtui.apiserver.router import Target
 from kvtui.apiserver.store import HistoryLimits, Store
 from kvtui.apiserver.upkeep import Upkeep
 from kvtui.apiserver.watch import WatchHub
+from kvtui.controlloop.exposition import Family, gauge
 from kvtui.settings import ApiServerSettings
 
 log = structlog.get_logger()
@@ -72,12 +76,15 @@ class ApiServer:
         admission: Sequence[Admission] = (),
         extensions: Sequence[Extension] = (),
         lookups: Lookups | None = None,
+        scraped: Mapping[str, Source] = NOTHING,
     ) -> None:
-        """`lookups` are opened at the start, for admission that asks the server itself."""
+        """`lookups` are opened at the start, for admission that asks the server itself; `scraped` are metrics of
+        other parts, see the module `scraping`."""
         self.settings = settings
         self._admission = tuple(admission)
         self._extensions = tuple(extensions)
         self._lookups = lookups
+        self._scraped = scraped
         self.ready = asyncio.Event()
         self.port = settings.port
         """The real port, once `ready`."""
@@ -134,7 +141,7 @@ class ApiServer:
         objects = Objects(store, resources, admission=(*_plugins(store, resources, authorizer), *self._admission))
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())
-        metrics = Metrics()
+        metrics = Metrics(_served(resources, self._extensions))
         agents = Agents(pki)
         audit = Audit(settings.audit_log)
         connections = Connections(settings.max_connections, of_user=settings.max_connections_per_user)
@@ -147,7 +154,8 @@ class ApiServer:
             agents,
             extensions=self._extensions,
             checks={"ping": lambda: True, "store": lambda: not store.broken.done(), "bootstrap": self.ready.is_set},
-            gauges=lambda: {**_gauges(store, hub), "kvtui_audit_lines_lost": float(audit.dropped)},
+            gauges=lambda: _gauges(store, hub, audit),
+            scraped=self._scraped,
         )
         dispatcher = Dispatcher(
             settings,
@@ -268,14 +276,31 @@ async def _fail_when_broken(store: Store) -> None:
     raise DatabaseBroken(str(error)) from error
 
 
-def _gauges(store: Store, hub: WatchHub) -> dict[str, float]:
-    gauges: dict[str, float] = {
-        f'apiserver_storage_objects{{resource="{b.name}"}}': float(len(b.records)) for b in store.buckets
-    }
-    gauges["apiserver_registered_watchers"] = float(hub.count)
-    gauges["apiserver_storage_size_bytes"] = float(store.size())
-    gauges["kvtui_store_revision"] = float(store.revision)
-    return gauges
+def _gauges(store: Store, hub: WatchHub, audit: Audit) -> list[Family]:
+    counts = [({"resource": b.name}, len(b.records)) for b in store.buckets]
+    return [
+        gauge("apiserver_storage_objects", "Objects by kind.", counts),
+        gauge("apiserver_registered_watchers", "Open watches.", [({}, hub.count)]),
+        gauge("apiserver_storage_size_bytes", "Size of the database.", [({}, store.size())]),
+        gauge("kvtui_store_revision", "The newest resourceVersion.", [({}, store.revision)]),
+        gauge("kvtui_audit_lines_lost", "Lines of the audit log that could not be written.", [({}, audit.dropped)]),
+    ]
+
+
+def _served(resources: Resources, extensions: Sequence[Extension]) -> Callable[[Target], bool]:
+    """Whether a request is about a resource, and perhaps a subresource, that this server has."""
+    versions = [gv for e in extensions for gv in e.group_versions]
+    beside = {(gv.group, gv.version, str(r.get("name", ""))) for gv in versions for r in gv.resources}
+    beside |= {(usage.GROUP, usage.VERSION, name) for name in ("nodes", "pods")}
+
+    def known(target: Target) -> bool:
+        words = "/".join(filter(None, (target.resource, target.full_subresource)))
+        if (target.group, target.version, words) in beside:
+            return True
+        info = resources.find(target.group, target.version, target.resource)
+        return info is not None and (not target.subresource or info.subresource(target.subresource) is not None)
+
+    return known
 
 
 async def serve(

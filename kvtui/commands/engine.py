@@ -105,6 +105,11 @@ class EngineDirectory:
     def node(self, name: str) -> Path:
         return self.data / "nodes" / name
 
+    @property
+    def controllers_socket(self) -> Path:
+        """Where the API server asks the controllers for their metrics."""
+        return self.data / "controllers.sock"
+
     def log(self, process: str) -> Path:
         return self.data / "logs" / f"{process}.log"
 
@@ -133,7 +138,7 @@ class EngineDirectory:
 
 OWN_ENTRIES = (
     *("apiserver", "engine.json", "kubeconfig", "lab.json", "logs", "nodes", "pki", "registries.conf", "shared"),
-    *(".engine.json.new", ".lab.json.new", ".lock"),
+    *(".engine.json.new", ".lab.json.new", ".lock", "controllers.sock"),
 )
 """What an engine keeps in its data directory; nothing else there is ever removed."""
 

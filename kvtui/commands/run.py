@@ -96,6 +96,7 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
     from kvtui.client import kubeconfig
     from kvtui.client.rest import Client
     from kvtui.commands.wiring import apiserver_settings
+    from kvtui.controlloop import localsocket
     from kvtui.virtapi import wiring as virtapi
     from kvtui.virtapi.readers import RawReader
 
@@ -109,11 +110,20 @@ async def _apiserver(engine: EngineDirectory, record: EngineRecord) -> None:
         uploads = virtapi.upload_proxy(client, tls, upload_key, uploaders)
         lookups = Lookups()
         settings = apiserver_settings(engine, record)
+        admission = virtapi.admission(client, RawReader(lookups))
+
+        async def own_metrics() -> str:
+            return virtapi.metrics(admission, subresources)
+
+        async def controllers_metrics() -> str:
+            return await localsocket.get(engine.controllers_socket, "/metrics")
+
         server = ApiServer(
             settings,
-            admission=(virtapi.admission(client, RawReader(lookups)),),
+            admission=(admission,),
             extensions=(cast("Extension", subresources),),
             lookups=lookups,
+            scraped={"": own_metrics, "controllers": controllers_metrics},
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -28,7 +28,9 @@ def apiserver_settings(engine: EngineDirectory, record: EngineRecord) -> ApiServ
 def controller_settings(engine: EngineDirectory) -> ControllerSettings:
     record = engine.read()
     several = record is not None and len(record.nodes) > 1
-    return ControllerSettings(shared_storage=str(engine.shared), shared_default=several)
+    return ControllerSettings(
+        shared_storage=str(engine.shared), shared_default=several, metrics_socket=str(engine.controllers_socket)
+    )
 
 
 def node_settings(engine: EngineDirectory, record: EngineRecord, node: NodeRecord, *, uri: str) -> NodeSettings:

@@ -10,6 +10,7 @@ import json
 import random
 import string
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -50,6 +51,8 @@ class VirtAdmission:
         self._reader = reader
         self._patch_vmi = patch_vmi
         self._chance = chance
+        self.created: Counter[str] = Counter()
+        """VMs that were allowed to be made, by namespace."""
 
     async def mutate(self, request: AdmissionRequest) -> tuple[dict[str, Any], list[str]]:
         """The object to store in place of `request.object`, and warnings. Raises Denied."""
@@ -67,6 +70,9 @@ class VirtAdmission:
         for webhook in webhooks.of(request):
             if webhook.validate is not None:
                 warnings += await self._run(webhook, webhook.validate, request)
+        of_vms = (request.group, request.resource, request.subresource) == ("kubevirt.io", "virtualmachines", "")
+        if of_vms and request.operation == "CREATE" and not request.dry_run:
+            self.created[request.namespace] += 1
         return warnings
 
     async def _run(self, webhook: Webhook, rule: Callable[[Call, ClusterView], T], request: AdmissionRequest) -> T:

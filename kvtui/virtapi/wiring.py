@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import ssl
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from kvtui.api.kubevirt import UPSTREAM_VERSION
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.client.kubeconfig import Endpoint
 from kvtui.client.rest import Client, Patch, impersonating
+from kvtui.controlloop.exposition import counter, gauge, text
 from kvtui.errors import InvalidObject
 from kvtui.virtapi.admission.identity import account
 from kvtui.virtapi.admission.view import Reader
@@ -38,6 +41,26 @@ def admission(client: Client, reader: Reader | None = None) -> VirtAdmission:
 def subresources(client: Client, tls: ssl.SSLContext, upload_key: rsa.RSAPrivateKey) -> Subresources:
     """`tls` reaches agents, see `agent_tls`; `upload_key` signs upload tokens, see `load_upload_key`."""
     return Subresources(Context(client, Agents(client, tls)), upload_key)
+
+
+def metrics(admitted: VirtAdmission, served: Subresources) -> str:
+    """What virt-api tells a scraper."""
+    version = {"goversion": f"python{platform.python_version()}", "kubeversion": UPSTREAM_VERSION}
+    created = dict(admitted.created)
+    families = [
+        gauge("kubevirt_info", "Version information.", [(version, 1)]),
+        gauge("kubevirt_virt_api_ready_status", "Whether this API server is ready.", [({}, 1)]),
+        *(
+            counter(name, "Deprecated: VMs that were made since this server began.", _by_namespace(created))
+            for name in ("kubevirt_vm_created_by_pod_total", "kubevirt_vm_created_total")
+        ),
+        *served.traffic.families(),
+    ]
+    return text(families)
+
+
+def _by_namespace(counts: dict[str, int]) -> list[tuple[dict[str, str], float]]:
+    return [({"namespace": namespace}, count) for namespace, count in counts.items()]
 
 
 def agents(client: Client, tls: ssl.SSLContext) -> Agents:
@@ -70,12 +93,12 @@ def load_upload_key(path: Path) -> rsa.RSAPrivateKey:
     """The key in this file, which is made (mode 0600) when there is none. Raises InvalidObject, OSError."""
     if not path.exists():
         key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-        text = key.private_bytes(
+        pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         temporary = path.with_name(path.name + ".new")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(text)
+            file.write(pem)
         temporary.replace(path)
         return key
     try:

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import aiohttp
 import yaml
 
 from kvtui.api.admission import Admission
+from kvtui.apiserver.endpoints.scraping import NOTHING, Source
 from kvtui.apiserver.extension import Extension
 from kvtui.apiserver.lookups import Lookups
 from kvtui.apiserver.pki import KeyPair, Pki, issue_client
@@ -101,6 +102,7 @@ async def running_server(
     admission: Sequence[Admission] = (),
     extensions: Sequence[Extension] = (),
     lookups: Lookups | None = None,
+    scraped: Mapping[str, Source] = NOTHING,
     **settings: Any,
 ) -> AsyncIterator[RunningServer]:
     """Serves from `directory` until the block ends; the same directory again is the same cluster after a restart.
@@ -110,7 +112,7 @@ async def running_server(
     chosen = ApiServerSettings(
         directory=directory / "apiserver", pki=directory / "pki", install_crds=crds, min_free_disk=0, **settings
     )
-    server = ApiServer(chosen, admission=admission, extensions=extensions, lookups=lookups)
+    server = ApiServer(chosen, admission=admission, extensions=extensions, lookups=lookups, scraped=scraped)
     running = asyncio.create_task(server.run(), name="api server")
     ready = asyncio.create_task(server.ready.wait(), name="api server ready")
     try:

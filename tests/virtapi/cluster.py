@@ -104,11 +104,19 @@ async def running_virtapi(
     tls = wiring.agent_tls(pki.ca.cert, pki.agents.cert, pki.agents.key)
     client = Client(Endpoint(""))
     subresources = wiring.subresources(client, tls, wiring.load_upload_key(directory / "upload.pem"))
+    admission = wiring.admission(client)
+
+    async def metrics() -> str:
+        return wiring.metrics(admission, subresources)
+
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         server = await stack.enter_async_context(
             running_server(
-                directory, admission=(wiring.admission(client),), extensions=(around(cast("Extension", subresources)),)
+                directory,
+                admission=(admission,),
+                extensions=(around(cast("Extension", subresources)),),
+                scraped={"": metrics},
             )
         )
         stack.push_async_callback(subresources.close)

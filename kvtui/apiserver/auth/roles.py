@@ -138,7 +138,10 @@ def _kubernetes() -> list[Object]:
         _role(
             "system:service-account-issuer-discovery", _paths("/.well-known/openid-configuration", "/openid/v1/jwks")
         ),
-        _role("system:monitoring", _paths("/metrics", "/healthz", "/livez", "/readyz")),
+        _role(
+            "system:monitoring",
+            _paths("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/*", "/readyz", "/readyz/*"),
+        ),
         _role(
             "system:auth-delegator",
             _rule("authentication.k8s.io", "tokenreviews", "create"),
@@ -181,6 +184,7 @@ def _kubernetes() -> list[Object]:
             into="view",
         ),
         _bind("cluster-admin", "cluster-admin", "Group", "system:masters"),
+        _bind("system:monitoring", "system:monitoring", "Group", "system:monitoring"),
         _bind("system:discovery", "system:discovery", "Group", "system:authenticated"),
         _bind("system:basic-user", "system:basic-user", "Group", "system:authenticated"),
         _bind(
@@ -322,6 +326,13 @@ def _kvtui() -> list[Object]:
             _rule("kubevirt.io", "virtualmachineinstancemigrations", *_READ, "patch"),
             _rule("kubevirt.io", "kubevirts", *_READ),
             _rule("k8s.cni.cncf.io", "network-attachment-definitions", *_READ),
+        ),
+        # For a scraper's account: everything that tells how the engine does, and nothing else.
+        _role(
+            "kvtui:monitoring",
+            _paths("/healthz", "/livez", "/metrics", "/metrics/*", "/readyz"),
+            _rule("core", "nodes", *_READ),
+            _rule("core", "nodes/proxy", "get"),
         ),
         _bind("kvtui:controller", "kvtui:controller", "User", CONTROLLER_USER),
         _bind("kvtui:agents", "kvtui:agent", "Group", "system:nodes"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,7 @@ from kvtui.apiserver.endpoints import (
     pods,
     rest,
     scale,
+    scraping,
     watching,
 )
 from kvtui.apiserver.endpoints.discovery import Discovery
@@ -31,6 +32,7 @@ from kvtui.apiserver.http import Call, json_response
 from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.resources import ResourceInfo
 from kvtui.apiserver.watch import WatchHub
+from kvtui.controlloop.exposition import Family
 
 _HEALTH = ("healthz", "livez", "readyz")
 _JWKS = "application/jwk-set+json"
@@ -50,8 +52,10 @@ class Application:
         *,
         extensions: Sequence[Extension],
         checks: Mapping[str, Check],
-        gauges: Callable[[], Mapping[str, float]],
+        gauges: Callable[[], Iterable[Family]],
+        scraped: Mapping[str, scraping.Source] = scraping.NOTHING,
     ) -> None:
+        """`scraped`: metrics of other parts by name, those without name beside the server's own."""
         self._objects = objects
         self._hub = hub
         self._tokens = tokens
@@ -61,6 +65,7 @@ class Application:
         self._usage = Usage(objects, agents)
         self._checks = checks
         self._gauges = gauges
+        self._scraped = scraped
         self.extensions: tuple[Extension, ...] = (*extensions, self._usage)
         self._extensions = {gv.group: e for e in self.extensions for gv in e.group_versions}
         self._discovery = Discovery(objects.resources, self.extensions)
@@ -95,8 +100,10 @@ class Application:
             case (kind, *_) if kind in _HEALTH:
                 return health(call, {} if kind == "livez" else self._checks)
             case ("metrics",):
-                text = self._metrics.text(self._gauges())
-                return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+                more = self._scraped.get(scraping.OWN)
+                return scraping.answer(self._metrics.text(self._gauges()) + (await more() if more else ""))
+            case ("metrics", name):
+                return await scraping.part(self._scraped, name)
             case ("openapi", *rest_):
                 return await self._openapi.answer(call, tuple(rest_))
             case ("kvtui", "backup"):
@@ -117,6 +124,7 @@ class Application:
         for group, versions in self._objects.resources.groups().items():
             if group:
                 paths += [f"/apis/{group}", *(f"/apis/{group}/{v.version}" for v in versions)]
+        paths += [f"/metrics/{name}" for name in self._scraped if name]
         paths += ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
         return sorted(paths)
 
@@ -125,7 +133,8 @@ class Application:
         info = self._objects.resources.find(target.group, target.version, target.resource)
         if info is None:
             raise status.no_such_path()
-        if target.rest:
+        proxied = target.subresource == "proxy" and info.plural == "nodes" and not info.group
+        if target.rest and not proxied:
             raise status.no_such_path()
         if info.warning:
             call.warnings.append(info.warning)
@@ -191,6 +200,8 @@ class Application:
                 return await pods.evict(call, self._objects, info)
             case "log":
                 return await logs.log(call, self._objects, info, self._agents)
+            case "proxy" if info.plural == "nodes":
+                return await scraping.node(call, self._objects, info, self._agents)
             case "exec" | "attach" | "portforward" | "proxy":
                 raise status.bad_request(
                     f"{target.subresource} is not available: nodes of this engine run virtual machines, not containers"

@@ -5,13 +5,15 @@ Source: https://kubernetes.io/docs/reference/using-api/health-checks/, https://p
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 
 from aiohttp import web
 
 from kvtui.apiserver import options
 from kvtui.apiserver.http import BASE_HEADERS, Call
+from kvtui.apiserver.router import Target
+from kvtui.controlloop.exposition import Counter, Family, Histogram, gauge, text
 
 Check = Callable[[], bool]
 _TEXT = {**BASE_HEADERS, "Content-Type": "text/plain; charset=utf-8"}
@@ -33,58 +35,37 @@ def health(call: Call, checks: Mapping[str, Check]) -> web.Response:
 
 
 _BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "head", "post", "put")
+_STREAMED = ("watch", "connect")
 
 
 class Metrics:
     """What the server counts about itself."""
 
-    def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, str, str, int]] = Counter()
-        self._seconds: dict[tuple[str, str], list[float]] = {}
-        self._buckets: dict[tuple[str, str], list[int]] = {}
+    def __init__(self, known: Callable[[Target], bool] = lambda target: True) -> None:
+        """`known`: whether there is such a resource. Anybody may ask for others, under any name, as often as wanted."""
+        self._known = known
+        self._requests = Counter("apiserver_request_total", "Requests that were answered.")
+        self._seconds = Histogram("apiserver_request_duration_seconds", "How long answers took.", _BUCKETS)
         self.longest_block = 0.0
         """Seconds between two looks of the event loop at what has happened, at worst."""
         self.longest_work = 0.0
         """Seconds of processor time in one turn of the event loop, at worst."""
 
-    def observe(self, verb: str, group: str, resource: str, subresource: str, code: int, seconds: float) -> None:
-        self._requests[verb, group, resource, subresource, code] += 1
-        if verb in ("watch", "connect"):
-            return
-        key = (verb, resource)
-        total = self._seconds.setdefault(key, [0.0, 0.0])
-        total[0] += seconds
-        total[1] += 1
-        counts = self._buckets.setdefault(key, [0] * len(_BUCKETS))
-        for index, bound in enumerate(_BUCKETS):
-            if seconds <= bound:
-                counts[index] += 1
+    def observe(self, target: Target, code: int, seconds: float) -> None:
+        group, resource, subresource = target.group, target.resource, target.full_subresource
+        if resource and not self._known(target):
+            group, resource, subresource = "", "unknown", ""
+        verb = target.verb if target.verb in _VERBS else "other"
+        self._requests.add(verb=verb.upper(), group=group, resource=resource, subresource=subresource, code=str(code))
+        if verb not in _STREAMED:
+            self._seconds.observe(seconds, verb=verb.upper(), resource=resource)
 
-    def text(self, gauges: Mapping[str, float]) -> str:
-        lines = ["# TYPE apiserver_request_total counter"]
-        for (verb, group, resource, subresource, code), count in sorted(self._requests.items()):
-            labels = (
-                f'verb="{verb.upper()}",group="{group}",resource="{resource}",subresource="{subresource}",code="{code}"'
-            )
-            lines.append(f"apiserver_request_total{{{labels}}} {count}")
-        lines.append("# TYPE apiserver_request_duration_seconds histogram")
-        for key, counts in sorted(self._buckets.items()):
-            labels = f'verb="{key[0].upper()}",resource="{key[1]}"'
-            total, number = self._seconds[key]
-            lines += [
-                f'apiserver_request_duration_seconds_bucket{{{labels},le="{bound}"}} {count}'
-                for bound, count in zip(_BUCKETS, counts, strict=True)
-            ]
-            lines.append(f'apiserver_request_duration_seconds_bucket{{{labels},le="+Inf"}} {int(number)}')
-            lines.append(f"apiserver_request_duration_seconds_sum{{{labels}}} {total}")
-            lines.append(f"apiserver_request_duration_seconds_count{{{labels}}} {int(number)}")
+    def text(self, gauges: Iterable[Family]) -> str:
+        """`gauges` are those of the server's rooms."""
         loop = {
-            "kvtui_event_loop_longest_block_seconds": self.longest_block,
-            "kvtui_event_loop_longest_work_seconds": self.longest_work,
+            "kvtui_event_loop_longest_block_seconds": ("Longest time without a look at events.", self.longest_block),
+            "kvtui_event_loop_longest_work_seconds": ("Longest turn, in processor time.", self.longest_work),
         }
-        for name, value in {**gauges, **loop}.items():
-            family = name.partition("{")[0]
-            if f"# TYPE {family} gauge" not in lines:
-                lines.append(f"# TYPE {family} gauge")
-            lines.append(f"{name} {value}")
-        return "\n".join(lines) + "\n"
+        own = (gauge(name, help_, [({}, value)]) for name, (help_, value) in loop.items())
+        return text(chain(self._requests.families(), self._seconds.families(), gauges, own))

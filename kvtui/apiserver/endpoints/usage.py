@@ -27,7 +27,7 @@ from kvtui.apiserver.record import Record
 from kvtui.apiserver.router import route
 
 Object = dict[str, Any]
-GROUP = "metrics.k8s.io"
+GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 _TIMEOUT = 5.0
 _FRESH = 10.0
 """Seconds for which a sample is used again; CPU rates need two samples."""

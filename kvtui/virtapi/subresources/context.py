@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from kvtui.virtapi.admission.view import cluster_config, evaluate
 from kvtui.virtapi.readers import ClientReader
 from kvtui.virtapi.subresources.agents import Agents
 from kvtui.virtapi.subresources.refusals import VM, VMI, bad_request, not_found, of_patch
+from kvtui.virtapi.subresources.traffic import Traffic
 
 if TYPE_CHECKING:
     from kvtui.api.admission import UserInfo
@@ -79,6 +80,7 @@ class Context:
 
     client: Client
     agents: Agents
+    traffic: Traffic = field(default_factory=Traffic)
 
     async def stored(self, type_: type[R], namespace: str, name: str) -> Stored[R]:
         """Raises Refused (404)."""

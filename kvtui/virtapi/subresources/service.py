@@ -32,6 +32,7 @@ from kvtui.virtapi.subresources.discovery import (
     resources,
 )
 from kvtui.virtapi.subresources.refusals import PlainRefusal, Refused, bad_request, internal
+from kvtui.virtapi.subresources.traffic import Traffic
 
 log = structlog.get_logger()
 
@@ -113,6 +114,11 @@ class Subresources:
         """Whether a path needs no authorization."""
         words = path.strip("/").split("/")
         return len(words) == 4 and words[:2] == ["apis", GROUP] and words[3] in OPEN
+
+    @property
+    def traffic(self) -> Traffic:
+        """Who is connected to which guest."""
+        return self._context.traffic
 
     async def close(self) -> None:
         await self._context.agents.close()

@@ -241,7 +241,8 @@ async def console(context: Context, call: Call) -> web.StreamResponse:
 
     start = call.request.query.get("from")
     viewer = streams.ConsoleProxy(context.agents, vmi, refresh)
-    return await viewer.run(call.request, {"from": start} if start else {})
+    with context.traffic.connected("console", call.namespace, call.name):
+        return await viewer.run(call.request, {"from": start} if start else {})
 
 
 async def vnc(context: Context, call: Call) -> web.StreamResponse:
@@ -280,4 +281,6 @@ async def _stream(context: Context, call: Call, verb: str, guard: Guard, params:
     if vmi is None:
         raise not_found(VMI, call.name)
     guard(vmi)
-    return await streams.proxy(call.request, await context.agents.dial(vmi, verb, params))
+    agent = await context.agents.dial(vmi, verb, params)
+    with context.traffic.connected(verb.partition("/")[0], call.namespace, call.name):
+        return await streams.proxy(call.request, agent)
