@@ -151,12 +151,14 @@ class OciRegistry:
         *,
         arch: str = "amd64",
         env: tuple[str, ...] = (),
+        account: str = "",
     ) -> str:
-        """Returns the docker:// reference."""
+        """Returns the docker:// reference. `account` is a user and a password with a colon between."""
         layout = oci_layout(directory, layers, arch=arch, env=env)
         target = f"docker://{self.address}/{name}"
+        options = ["--dest-tls-verify=false", *(["--dest-creds", account] if account else [])]
         subprocess.run(
-            ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", f"oci:{layout}:latest", target],
+            ["skopeo", "copy", "--insecure-policy", *options, f"oci:{layout}:latest", target],
             check=True,
             capture_output=True,
         )
