@@ -5,17 +5,15 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admis
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from kvtui.api.admission import AdmissionRequest, Denied
-from kvtui.apiserver import selectors
-from kvtui.apiserver.plugins.base import Object, Plugin, meta, spec
+from kvtui.apiserver.plugins.base import Object, Plugin, spec
+from kvtui.apiserver.plugins.matching import Matching, matches
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import Resources
 from kvtui.apiserver.schema import cel_policy
-from kvtui.apiserver.schema.cel import to_cel
 from kvtui.apiserver.schema.cel_policy import Expression, NotEvaluated, compile_expression
 from kvtui.apiserver.store import Store
 from kvtui.errors import Cause
@@ -62,7 +60,7 @@ class Policies(Plugin):
         self._resources = resources
         self._policies = store.bucket(f"validatingadmissionpolicies.{_GROUP}")
         self._bindings = store.bucket(f"validatingadmissionpolicybindings.{_GROUP}")
-        self._namespaces = store.bucket("namespaces")
+        self._matching = Matching(store, resources)
         self._compiled: dict[tuple[str, int], _Policy] = {}
 
     async def validate(self, request: AdmissionRequest) -> list[str]:
@@ -75,9 +73,9 @@ class Policies(Plugin):
             if found is None:
                 continue
             policy = self._policy(found)
-            if not self._concerns(policy.spec.get("matchConstraints") or {}, request, everything=False):
+            if not self._matching.concerns(policy.spec.get("matchConstraints") or {}, request, everything=False):
                 continue
-            if not self._concerns(binding.get("matchResources") or {}, request, everything=True):
+            if not self._matching.concerns(binding.get("matchResources") or {}, request, everything=True):
                 continue
             for violation in self._violations(policy, binding, request):
                 self._act(policy, record.name, binding, violation, request, warnings)
@@ -92,34 +90,6 @@ class Policies(Plugin):
             policy = self._compiled[key] = _compile(record.name, spec(record.decode()))
         return policy
 
-    def _concerns(self, match: Object, request: AdmissionRequest, *, everything: bool) -> bool:
-        """Whether resource rules and selectors take a request in. `everything`: no rules mean all resources."""
-        rules, excluded = match.get("resourceRules") or (), match.get("excludeResourceRules") or ()
-        equivalent = match.get("matchPolicy", "Equivalent") == "Equivalent"
-        versions = self._versions(request) if equivalent else {request.version}
-        if any(_covers(rule, request, versions) for rule in excluded):
-            return False
-        if not (everything and not rules) and not any(_covers(rule, request, versions) for rule in rules):
-            return False
-        return self._in_namespace(match, request) and _selected(match, request)
-
-    def _versions(self, request: AdmissionRequest) -> set[str]:
-        info = self._resources.find(request.group, request.version, request.resource)
-        same = [i for i in self._resources.all if info is not None and i.bucket == info.bucket]
-        return {i.version for i in same if i.group == request.group} | {request.version}
-
-    def _in_namespace(self, match: Object, request: AdmissionRequest) -> bool:
-        selector = match.get("namespaceSelector")
-        if not selector:
-            return True
-        if request.resource == "namespaces" and not request.group:
-            return _matches(selector, request.object or request.old_object)
-        return not request.namespace or _matches(selector, self._namespace(request.namespace))
-
-    def _namespace(self, name: str) -> Object | None:
-        record = self._namespaces.get_latest(("", name)) if name else None
-        return record.decode() if record is not None else None
-
     def _violations(self, policy: _Policy, binding: Object, request: AdmissionRequest) -> list[_Violation]:
         try:
             given = self._params(policy, binding, request)
@@ -127,7 +97,7 @@ class Policies(Plugin):
             return [] if policy.ignores_failures else [_Violation(str(error))]
         found: list[_Violation] = []
         for params in given:
-            found += self._judge(policy, self._data(request, params))
+            found += self._judge(policy, self._matching.data(request, params))
         return found
 
     def _judge(self, policy: _Policy, data: dict[str, Any]) -> list[_Violation]:
@@ -163,42 +133,10 @@ class Policies(Plugin):
             found = [record.decode()] if record is not None else []
         else:
             objs = (r.decode() for r in bucket.snapshot(namespace))
-            found = [o for o in objs if _matches(reference.get("selector") or {}, o)]
+            found = [o for o in objs if matches(reference.get("selector") or {}, o)]
         if not found and reference.get("parameterNotFoundAction") == "Deny":
             raise NotEvaluated("no params found for policy binding with `Deny` parameterNotFoundAction")
         return [*found]
-
-    def _data(self, request: AdmissionRequest, params: Object | None) -> dict[str, Any]:
-        info = self._resources.find(request.group, request.version, request.resource)
-        group_version = {"group": request.group, "version": request.version}
-
-        def shown(obj: Object | None) -> Any:
-            return to_cel(obj, info.node) if obj is not None and info is not None else obj
-
-        user = request.user
-        return {
-            "object": shown(request.object),
-            "oldObject": shown(request.old_object),
-            "params": params,
-            "namespaceObject": self._namespace(request.namespace),
-            "variables": {},
-            "request": {
-                "uid": str(uuid.uuid4()),
-                "kind": {**group_version, "kind": info.kind if info else ""},
-                "resource": {**group_version, "resource": request.resource},
-                "subResource": request.subresource,
-                "name": request.name,
-                "namespace": request.namespace,
-                "operation": request.operation,
-                "dryRun": request.dry_run,
-                "userInfo": {
-                    "username": user.username,
-                    "uid": user.uid,
-                    "groups": list(user.groups),
-                    "extra": {k: list(v) for k, v in user.extra.items()},
-                },
-            },
-        }
 
     def _act(
         self,
@@ -254,40 +192,3 @@ def _said(check: _Check, data: dict[str, Any]) -> str:
     except NotEvaluated:
         return fallback
     return text.strip() if isinstance(text, str) and text.strip() and "\n" not in text else fallback
-
-
-def _covers(rule: Object, request: AdmissionRequest, versions: set[str]) -> bool:
-    """Whether a resource rule names what a request is about."""
-
-    def listed(key: str, *values: str) -> bool:
-        given = rule.get(key) or ()
-        return "*" in given or any(v in given for v in values)
-
-    names = rule.get("resourceNames") or ()
-    scope = rule.get("scope", "*")
-    inside = bool(request.namespace) and request.resource != "namespaces"
-    return (
-        listed("operations", request.operation)
-        and listed("apiGroups", request.group)
-        and listed("apiVersions", *versions)
-        and _resource_listed(rule.get("resources") or (), request)
-        and (not names or request.name in names)
-        and (scope == "*" or (scope == "Namespaced") == inside)
-    )
-
-
-def _resource_listed(given: Any, request: AdmissionRequest) -> bool:
-    if not request.subresource:
-        return request.resource in given or "*" in given or "*/*" in given
-    sub = request.subresource
-    return any(entry in given for entry in (f"{request.resource}/{sub}", f"{request.resource}/*", f"*/{sub}", "*/*"))
-
-
-def _selected(match: Object, request: AdmissionRequest) -> bool:
-    selector = match.get("objectSelector")
-    return not selector or any(_matches(selector, o) for o in (request.object, request.old_object) if o is not None)
-
-
-def _matches(selector: Object, obj: Object | None) -> bool:
-    labels = meta(obj).get("labels") or {}
-    return selectors.from_object(selector).matches(labels)
