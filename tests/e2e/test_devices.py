@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,12 @@ from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import to_wire
 from kvtui.client.rest import Client
+from kvtui.commands.engine import cache_directory
+from kvtui.errors import Unsupported
+from kvtui.node.volumes import iso
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import Console, kubectl, machine, restart_reason, shell
+from tests.guests.debian import SATA, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(300)]
 VMI = VirtualMachineInstance
@@ -50,8 +55,13 @@ def apply(lab: Lab, *objects: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def plug(lab: Lab) -> Iterator[None]:
-    """With an empty drive, and as much memory as hot-plug wants."""
-    wire = to_wire(machine(NAME, image=lab.image, memory="1Gi"))
+    """With an empty drive, which is SATA, and as much memory as hot-plug wants."""
+    try:
+        guest = build(SATA, cache_directory())
+    except Unsupported as error:
+        pytest.skip(str(error))
+    shutil.copyfile(guest, lab.guest.parent / "sata.qcow2")
+    wire = to_wire(machine(NAME, image=lab.image.replace("guest.qcow2", "sata.qcow2"), memory="1Gi"))
     domain = wire["spec"]["template"]["spec"]["domain"]
     domain["cpu"] = {"sockets": 1, "cores": 1, "threads": 1}
     domain["devices"]["disks"].append({"name": "drive", "cdrom": {"bus": "sata"}})
@@ -94,8 +104,8 @@ async def change(client: Client, domain: dict[str, Any]) -> None:
     await client.patch(VirtualMachine, KEY, {"spec": {"template": {"spec": {"domain": domain}}}})
 
 
-async def set_volumes(client: Client, *, plugged: dict[str, dict[str, Any]]) -> None:
-    """The VM's own disks and drive, with these claims plugged in: name of the disk -> its entry."""
+async def set_volumes(client: Client, *, plugged: dict[str, dict[str, Any]], disc: str = "") -> None:
+    """The VM's own disks, with these claims plugged in: name of the disk -> its entry; and a claim in the drive."""
     vm = to_wire(await client.get(VirtualMachine, KEY))
     spec = vm["spec"]["template"]["spec"]
     own = [v for v in spec["volumes"] if v["name"] in ("root", "init")]
@@ -104,6 +114,8 @@ async def set_volumes(client: Client, *, plugged: dict[str, dict[str, Any]]) -> 
         claim_name = target.pop("claim")
         own.append({"name": name, "persistentVolumeClaim": {"claimName": claim_name, "hotpluggable": True}})
         disks.append({"name": name, **target})
+    if disc:
+        own.append({"name": "drive", "persistentVolumeClaim": {"claimName": disc, "hotpluggable": True}})
     body = {"spec": {"template": {"spec": {"volumes": own, "domain": {"devices": {"disks": disks}}}}}}
     await client.patch(VirtualMachine, KEY, body)
 
@@ -154,6 +166,32 @@ async def image(lab: Lab, client: Client, name: str) -> Path:
     volume = await client.get(PersistentVolume, ("", bound.spec.volume_name or ""))
     assert volume.spec.host_path is not None
     return Path(volume.spec.host_path.path) / "disk.img"
+
+
+@pytest.mark.usefixtures("plug")
+async def test_discs_are_put_in_exchanged_and_taken_out(lab: Lab, client: Client) -> None:
+    names = ("first", "second")
+    apply(lab, *(claim(f"disc-{name}", "2Mi") for name in names))
+    for name in names:
+        bound = await until(client, PersistentVolumeClaim, ("default", f"disc-{name}"), is_bound)
+        assert bound is not None
+        made = await image(lab, client, f"disc-{name}")
+        await iso.build(made, name, {"title": name.encode()})
+        made.parent.chmod(0o711)
+    # A disc is read when its drive is asked; what the guest knew of the last one goes with it.
+    title = "mount -t iso9660 -o ro /dev/sr0 /mnt 2> /dev/null && cat /mnt/title && umount /mnt"
+    async with shell(client, NAME) as viewer:
+        for name in names:
+            await set_volumes(client, plugged={}, disc=f"disc-{name}")
+            assert await viewer.do(f'until [ "$({title})" = {name} ]; do sleep 1; done; {title}') == name
+        await set_volumes(client, plugged={})
+        assert await viewer.do(f"while {title} > /dev/null; do sleep 1; done; echo empty") == "empty"
+    for name in names:
+        assert (await image(lab, client, f"disc-{name}")).stat().st_size < 2 * MIB
+
+
+def is_bound(claim: PersistentVolumeClaim | None) -> bool:
+    return claim is not None and claim.status.phase == "Bound"
 
 
 @pytest.mark.usefixtures("plug")

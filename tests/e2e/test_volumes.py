@@ -37,10 +37,9 @@ from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import Console, in_node, kubectl, shell, wait_running
 from tests.e2e.test_plugging import MIB, existing, loop_device
 from tests.fakes.images import OciRegistry
-from tests.guests.debian import FULL_KERNEL, Recipe, build
+from tests.guests.debian import SATA, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-SATA = Recipe("sata", kernel=FULL_KERNEL, modules=("ahci", "sd_mod", "sr_mod"), files=())
 SHELF, COMMONS = ("default", "shelf"), ("default", "commons")
 NODE = {"kubernetes.io/hostname": "node-1"}
 ACCOUNT = "reader:open sesame"

@@ -81,6 +81,8 @@ SECURE = Recipe(
     signed=True,
 )
 """The same for machines like those of Windows guests: secure boot, SATA disks, an Intel network card."""
+SATA = Recipe("sata", kernel=FULL_KERNEL, modules=("ahci",), files=())
+"""The lab's guest with a kernel that knows SATA, the bus of a disk that names none."""
 
 
 def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) -> Path:
