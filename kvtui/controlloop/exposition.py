@@ -72,7 +72,7 @@ class Counter:
     help: str
     values: dict[Key, float] = field(default_factory=dict)
 
-    def add(self, amount: float = 1.0, **values: str) -> None:
+    def add(self, amount: float = 1.0, /, **values: str) -> None:
         key = tuple(values.items())
         self.values[key] = self.values.get(key, 0.0) + amount
 
@@ -101,7 +101,7 @@ class Histogram:
     bounds: tuple[float, ...]
     values: dict[Key, Buckets] = field(default_factory=dict)
 
-    def observe(self, value: float, **values: str) -> None:
+    def observe(self, value: float, /, **values: str) -> None:
         buckets = self.values.setdefault(tuple(values.items()), Buckets([0] * (len(self.bounds) + 1)))
         buckets.counts[bisect_left(self.bounds, value)] += 1
         buckets.total += value

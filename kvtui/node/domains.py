@@ -246,6 +246,8 @@ class Domains:
             case Do.REPORT_END:
                 assert vmi is not None
                 await self._report_end(vmi, record, step)
+                if domain is not None:
+                    self._recorder.normal(vmi, "Deleted", "Signaled Deletion")
                 return soon
             case Do.CLEAN_UP:
                 await self._clean_up(record, domain)
@@ -305,7 +307,10 @@ class Domains:
             seen = await self._companions.observe(vmi, record, domain)
         except DomainGone:
             return
-        await self._write_volumes(vmi, status.running(vmi, seen, self._now(), str(failure) if failure else ""))
+        found = status.running(vmi, seen, self._now(), str(failure) if failure else "")
+        await self._write_volumes(vmi, found)
+        if words := status.immovable_news(vmi, found):
+            self._recorder.warning(vmi, "Migrated", words)
         if failure is not None:
             raise SyncFailed(str(failure)) from failure
 

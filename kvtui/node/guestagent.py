@@ -25,7 +25,7 @@ from kvtui.node.status import GuestNic
 log = structlog.get_logger()
 FIRST = 10.0
 """Seconds before the second look; doubles up to the steady interval."""
-INFO, VERSION, FILESYSTEMS, FREEZE, USERS, LOAD = 120.0, 300.0, 300.0, 5.0, 10.0, 30.0
+INFO, VERSION, FILESYSTEMS, FREEZE, USERS, LOAD = 120.0, 300.0, 300.0, 5.0, 10.0, 120.0
 GET_LOAD = "guest-get-load"
 """Of agents from version 10 on."""
 SILENT_FIRST, SILENT_MOST = 2.0, 120.0

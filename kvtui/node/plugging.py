@@ -67,6 +67,7 @@ class Devices:
         self._file_systems = file_systems
         self._metrics = metrics
         self._fits = fits
+        self._recorder = recorder
         self._memory_failures: dict[str, str] = {}
         self._disks = Disks(hypervisor=hypervisor, starter=starter, builder=builder, recorder=recorder)
 
@@ -100,16 +101,23 @@ class Devices:
                 elif (pod := self._networks.get(record.pod_uid)) is not None and pod.nic(interface.name) is not None:
                     await self._networks.unplug(record.pod_uid, interface.name)
             elif nic is None and network is not None and network.multus is not None and _by_tap(interface):
-                config = await self._attachment(vmi.metadata.namespace, network.multus.network_name)
-                made = await self._networks.plug(record.pod_uid, vmi, interface.name, config)
-                attachment = build.attachment(made)
-                prepared = await self._starter.prepare(vmi, record)
-                context = await asyncio.to_thread(self._builder.context, vmi, prepared)
-                xml = interface_xml(vmi, context, interface.name, attachment, vhost_net=self._builder.vhost_net)
-                await self._hypervisor.attach(DomainId(record.domain), to_text(xml))
-                log.info("NIC plugged", vmi=str(vmi.key), interface=interface.name)
+                try:
+                    await self._plug_nic(vmi, record, interface.name, network.multus.network_name)
+                except KvtuiError as error:
+                    self._recorder.warning(vmi, "NicHotplug", f"failed to plug in {interface.name}: {error}")
+                    raise
             elif nic is not None and (interface.state == "down") == nic.link_up:
                 await self._set_link(record, interface)
+
+    async def _plug_nic(self, vmi: VirtualMachineInstance, record: Record, name: str, network: str) -> None:
+        config = await self._attachment(vmi.metadata.namespace, network)
+        made = await self._networks.plug(record.pod_uid, vmi, name, config)
+        attachment = build.attachment(made)
+        prepared = await self._starter.prepare(vmi, record)
+        context = await asyncio.to_thread(self._builder.context, vmi, prepared)
+        xml = interface_xml(vmi, context, name, attachment, vhost_net=self._builder.vhost_net)
+        await self._hypervisor.attach(DomainId(record.domain), to_text(xml))
+        log.info("NIC plugged", vmi=str(vmi.key), interface=name)
 
     async def _unplug_nic(self, record: Record, name: str) -> None:
         element = await live_device(self._hypervisor, record, "interface", name)

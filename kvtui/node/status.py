@@ -395,6 +395,15 @@ def mounted(vmi: VirtualMachineInstance) -> VirtualMachineInstanceStatus:
     )
 
 
+def immovable_news(vmi: VirtualMachineInstance, wanted: VirtualMachineInstanceStatus) -> str:
+    """What an instance that has to move when its node is drained is told when it turns out that it cannot."""
+    found = next((c for c in wanted.conditions if c.type == "LiveMigratable"), None)
+    known = any(c.type == "LiveMigratable" for c in vmi.status.conditions)
+    if vmi.spec.eviction_strategy != "LiveMigrate" or known or found is None or found.status != "False":
+        return ""
+    return f"EvictionStrategy is set but vmi is not migratable; {found.message or ''}"
+
+
 def volume_news(before: Sequence[VolumeStatus], after: Sequence[VolumeStatus]) -> list[tuple[str, str]]:
     """Reason and message of the phases that hot-plugged volumes came to."""
     known = {v.name: v.phase for v in before}

@@ -9,9 +9,11 @@ import pytest
 from kvtui.api.core.config import Event
 from kvtui.api.core.parts import ExecAction
 from kvtui.api.core.pod import Pod
-from kvtui.api.kubevirt.vmi import Probe, VirtualMachineInstance
+from kvtui.api.kubevirt.vmi import Probe, VirtualMachineInstance, VirtualMachineInstanceStatus
+from kvtui.api.wire import from_wire
+from kvtui.node import status
 from kvtui.node.hypervisor import AgentUnavailable, DomainId
-from tests.node.builders import UUID, vmi
+from tests.node.builders import NODE, UUID, vmi
 from tests.node.conftest import Bench, is_ready, key, phase
 from tests.node.test_freezing import put
 
@@ -72,3 +74,36 @@ async def test_a_command_in_the_guest_decides_whether_it_is_ready(bench: Bench, 
         await bench.eventually(lambda: any("exec-status" in c for c in bench.hypervisor.fakes[DOMAIN].commands))
         assert "Unhealthy" in await reasons(bench)
         assert not is_ready(await bench.client.get(Pod, pod.key))
+
+
+async def test_an_end_is_told_by_how_it_came(bench: Bench) -> None:
+    await bench.run(vmi(meta=KEPT))
+    await bench.client.delete(VirtualMachineInstance, key())
+    assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Succeeded")
+    await bench.eventually(lambda: not bench.hypervisor.fakes)
+    await bench.agent.recorder.wait_written()
+    told = [(e.reason, e.type, e.message) for e in (await bench.client.list(Event, "default")).items]
+    assert ("ShuttingDown", "Normal", "Signaled Graceful Shutdown") in told
+    assert ("Stopped", "Normal", "The VirtualMachineInstance was shut down.") in told
+    assert ("Deleted", "Normal", "Signaled Deletion") in told
+    sources = {(e.source.component, e.source.host) for e in (await bench.client.list(Event, "default")).items}
+    assert sources == {("virt-handler", NODE)}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "before", "now", "told"),
+    [
+        ("LiveMigrate", [], "False", "EvictionStrategy is set but vmi is not migratable; no way"),
+        ("LiveMigrate", [], "True", ""),
+        ("LiveMigrate", ["LiveMigratable"], "False", ""),
+        ("LiveMigrateIfPossible", [], "False", ""),
+        (None, [], "False", ""),
+    ],
+)
+def test_an_instance_that_should_move_and_cannot_is_told_once(
+    strategy: str | None, before: list[str], now: str, told: str
+) -> None:
+    known = [{"type": t, "status": "False"} for t in before]
+    old = from_wire({"spec": {"evictionStrategy": strategy}, "status": {"conditions": known}}, VirtualMachineInstance)
+    wanted = {"conditions": [{"type": "LiveMigratable", "status": now, "message": "no way"}]}
+    assert status.immovable_news(old, from_wire(wanted, VirtualMachineInstanceStatus)) == told

@@ -29,7 +29,7 @@ from kvtui.controllers.virtualmachine.strategy import SetStrategy, Start, Stop, 
 from kvtui.controllers.virtualmachine.view import View, is_final
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.controlloop.expectations import Expectations
-from kvtui.errors import AlreadyExists, ApiError, NotFound, Transient
+from kvtui.errors import AlreadyExists, ApiError, Forbidden, NotFound, Transient
 
 COMPONENT = "virtualmachine-controller"
 START_FAILED = "Failure while starting VMI: {}"
@@ -230,7 +230,7 @@ class VirtualMachineController:
         """An edit that did not touch the template does not leave the instance behind."""
         vmi = view.vmi
         generation = str(view.vm.metadata.generation)
-        if vmi is None or is_final(vmi) or vmi.metadata.annotations.get(names.VM_GENERATION) == generation:
+        if vmi is None or vmi.metadata.annotations.get(names.VM_GENERATION) == generation:
             return view
         started = revisions.started_spec(vmi, view.revisions)
         if started is None or started.template != view.vm.spec.template:
@@ -246,8 +246,10 @@ class VirtualMachineController:
             except AlreadyExists:
                 continue
             except ApiError as error:
-                message = f"Error creating DataVolume {volume.metadata.name}: {error}"
-                self.recorder.warning(view.vm, "FailedDataVolumeCreate", message)
+                reason, words = "FailedDataVolumeCreate", "Error creating DataVolume"
+                if isinstance(error, Forbidden):
+                    reason, words = "UnauthorizedDataVolumeCreate", "Not authorized to create DataVolume"
+                self.recorder.warning(view.vm, reason, f"{words} {volume.metadata.name}: {error}")
                 state.fail("FailedCreate", f"Error encountered while creating DataVolumes: {error}")
                 return False
             message = f"Created DataVolume {volume.metadata.name}"

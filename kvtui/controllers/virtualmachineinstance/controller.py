@@ -37,6 +37,7 @@ from kvtui.controllers.virtualmachineinstance.plan import (
     plan,
 )
 from kvtui.controllers.virtualmachineinstance.status import next_version
+from kvtui.controllers.virtualmachineinstance.volumes import Readiness
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.controlloop.expectations import Expectations
 from kvtui.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Transient
@@ -66,6 +67,7 @@ class VirtualMachineInstanceController:
         self.classes = informers.of(StorageClass)
         self.surroundings = SurroundingsOf(context)
         self.recorder = context.recorders.of(COMPONENT)
+        self.syncs = context.metrics.counter("kubevirt_vmi_sync_total", "How often a VMI was looked at.")
         self.expectations: Expectations[ObjectKey] = Expectations(lambda: asyncio.get_running_loop().time())
         self.controller: Controller[ObjectKey] = Controller(
             "virtualmachineinstance",
@@ -131,10 +133,12 @@ class VirtualMachineInstanceController:
     # Reconciling
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        vmi = self.vmis.get(key)
+        vmi, about = self.vmis.get(key), {"namespace": key.namespace, "name": key.name}
         if vmi is None:
             self.expectations.forget(key)
+            self.syncs.forget(controller="virt-controller", **about)
             return DONE
+        self.syncs.add(controller="virt-controller", **about)
         if any(vmi.metadata.annotations.get(k) != v for k, v in names.API_VERSIONS.items()):
             annotated = {**vmi.metadata.annotations, **names.API_VERSIONS}
             await write_changes(
@@ -210,6 +214,9 @@ class VirtualMachineInstanceController:
         unfit = _present_error(new)
         if unfit is not None and unfit != _present_error(old) and unfit.reason == "FailedGuaranteeResources":
             self.recorder.warning(old, unfit.reason, unfit.message)
+        broken = at.readiness is Readiness.FAILED and (old.status.phase or "Pending") == "Pending"
+        if broken and new.status.phase == "Failed":
+            self.recorder.warning(old, "FailedDataVolumeImport", "DataVolume failed to import disk image")
         if new == old:
             return
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kvtui.api.cdi.datavolume import DataVolume, DataVolumeStatus
 from kvtui.api.core.config import ControllerRevision, Event, Namespace
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
@@ -121,6 +122,20 @@ async def test_a_vm_waits_for_its_claim(tmp_path: Path) -> None:
         await plane.until(
             VirtualMachine, WEB, lambda v: v is not None and v.status.printable_status != "ErrorPvcNotFound"
         )
+
+
+async def test_an_instance_whose_volume_cannot_be_filled_fails_and_says_so(tmp_path: Path) -> None:
+    async with control_plane(tmp_path) as plane:
+        await player.join(plane, "node-1")
+        about = {"name": "disk", "namespace": NAMESPACE}
+        source = {"source": {"blank": {}}, "storage": {"resources": {"requests": {"storage": "1Gi"}}}}
+        made = await plane.client.create(from_wire({"metadata": about, "spec": source}, DataVolume))
+        await plane.client.patch_status(DataVolume, made.key, DataVolumeStatus(phase="Failed"))
+        volumes = [{"name": "root", "dataVolume": {"name": "disk"}}]
+        instance = {"metadata": {"name": "web", "namespace": NAMESPACE}, "spec": {**guest(), "volumes": volumes}}
+        await plane.client.create(from_wire(instance, VirtualMachineInstance))
+        await plane.until(VirtualMachineInstance, WEB, lambda v: v is not None and v.status.phase == "Failed")
+        assert ("VirtualMachineInstance", "FailedDataVolumeImport") in await reasons(plane, "web")
 
 
 async def test_an_instance_without_an_owner_is_adopted_and_a_foreign_one_is_not(tmp_path: Path) -> None:
