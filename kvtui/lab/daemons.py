@@ -41,27 +41,26 @@ log_outputs = "2:stderr"
 """
 
 
-def qemu_conf() -> str:
+def qemu_conf(*, groups: bool) -> str:
     """The distribution's settings, so that QEMU runs as its unprivileged user, but for what nodes would trip over.
 
-    QEMU appends to console logs itself, so that they do not depend on a log daemon that may die. Control groups are
-    the machine's, and domains of several nodes would meet in the same ones. A file that two daemons know has no owner
-    to remember.
+    QEMU appends to console logs itself, so that they do not depend on a log daemon that may die. A file that two
+    daemons know has no owner to remember. Without control groups of the node's own (`groups`) there are those of the
+    machine only, where domains of several nodes would meet.
     """
     return """\
 stdio_handler = "file"
 security_driver = "none"
-cgroup_controllers = []
 seccomp_sandbox = 1
 remember_owner = 0
-"""
+""" + ("" if groups else "cgroup_controllers = []\n")
 
 
-def write_configuration(node: NodePlan) -> None:
-    """Fills the node's /etc/libvirt."""
+def write_configuration(node: NodePlan, *, groups: bool) -> None:
+    """Fills the node's /etc/libvirt. `groups`: the node has control groups of its own."""
     place = node.directory / "etc-libvirt"
     (place / "libvirtd.conf").write_text(libvirtd_conf(node))
-    (place / "qemu.conf").write_text(qemu_conf())
+    (place / "qemu.conf").write_text(qemu_conf(groups=groups))
     # libvirt runs swtpm as a user of its own, who keeps his authority and his logs here.
     swtpm = _user("tss")
     if swtpm is not None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kvtui.errors import Unsupported
+from kvtui.lab import groups
 from kvtui.lab.daemons import copy_capabilities, warm_capabilities, write_configuration
 from kvtui.lab.plan import (
     EMPTY,
@@ -160,7 +161,8 @@ def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, 
         # QEMU's user passes through some of them, whatever the umask here.
         (node.directory / name).chmod(0o755)
     (node.directory / "hosts").write_text(hosts_text(lab))
-    write_configuration(node)
+    own_groups = groups.make(lab.tag, node.name)
+    write_configuration(node, groups=bool(own_groups))
     copy_capabilities(warm, node)
     node.run.mkdir()
     for kind in ("net", "uts", "mnt"):
@@ -169,7 +171,7 @@ def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, 
         f"--{option}={node.namespace(kind)}" for option, kind in (("net", "net"), ("uts", "uts"), ("mount", "mnt"))
     ]
     _run(["unshare", *holders, "--propagation", "private", "true"])
-    _run_inside(node, node_commands(lab, node, resolver=resolver))
+    _run_inside(node, node_commands(lab, node, resolver=resolver, groups=own_groups, pages=_page_sizes()))
     for command in link_commands(lab, node, mtu=mtu):
         _run(command)
     _run_inside(node, address_commands(lab, node))
@@ -178,6 +180,7 @@ def _make_node(lab: LabPlan, node: NodePlan, warm: Path, resolver: Path | None, 
 
 def _remove(lab: LabPlan) -> None:
     stop_processes(lab)
+    groups.remove(lab.tag)
     for name in _links(lab):
         _run(["ip", "link", "delete", name], check=False)
     _run(["nft", "delete", "table", "ip", lab.table], check=False)
@@ -230,6 +233,12 @@ def _host_mtu() -> int:
         file = Path("/sys/class/net", route.get("dev", "lo"), "mtu")
         sizes.append(int(file.read_text()))
     return min([*sizes, _DEFAULT_MTU])
+
+
+def _page_sizes() -> list[int]:
+    """Sizes of huge pages that the kernel knows, in KiB."""
+    places = Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB")
+    return sorted(int(p.name.removeprefix("hugepages-").removesuffix("kB")) for p in places)
 
 
 def _resolver(data: Path) -> Path | None:

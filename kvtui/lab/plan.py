@@ -156,11 +156,19 @@ def hosts_text(lab: LabPlan) -> str:
     return "\n".join([*lines, *(f"{node.address} {node.name}" for node in lab.nodes)]) + "\n"
 
 
-def node_commands(lab: LabPlan, node: NodePlan, *, resolver: Path | None) -> list[list[str]]:
+def node_commands(
+    lab: LabPlan,
+    node: NodePlan,
+    *,
+    resolver: Path | None,
+    groups: Iterable[tuple[Path, Path]] = (),
+    pages: Iterable[int] = (),
+) -> list[list[str]]:
     """What makes a node of the namespaces, in them, as long as they are new and have no link yet.
 
-    `resolver` replaces /etc/resolv.conf. Source of the recipe: libvirt's own paths; its default pid files lie outside
-    of /run/libvirt, so the daemon is given another one.
+    `resolver` replaces /etc/resolv.conf, `groups` are the node's control groups with where it sees them, `pages`
+    the sizes of huge pages in KiB. Source of the recipe: libvirt's own paths; its default pid files lie outside of
+    /run/libvirt, so the daemon is given another one.
     """
     aside = "/run/kvtui/cgroup"
     commands = [
@@ -168,17 +176,24 @@ def node_commands(lab: LabPlan, node: NodePlan, *, resolver: Path | None) -> lis
         ["mount", "--make-rprivate", "/"],
         *(["mount", "--bind", str(node.directory / name), point] for name, point in PRIVATE.items()),
         *(["mount", "-t", "tmpfs", "-o", "mode=755", "kvtui-lab", point] for point in EMPTY),
-        # A sysfs shows the links of the namespace it was mounted in; the control groups below it are the host's.
+        # A sysfs shows the links of the namespace it was mounted in, and has no control groups below it.
         ["mkdir", aside],
         ["mount", "--rbind", "/sys/fs/cgroup", aside],
         ["mount", "-t", "sysfs", "sysfs", "/sys"],
         ["mount", "--rbind", aside, "/sys/fs/cgroup"],
         ["umount", "--recursive", "--lazy", aside],
         ["rmdir", aside],
+        *(["mount", "--bind", str(group), str(point)] for group, point in groups),
         ["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"],
         ["ip", "link", "set", "lo", "up"],
         ["mount", "--bind", str(node.directory / "hosts"), "/etc/hosts"],
     ]
+    for size in pages:
+        point = f"/var/lib/libvirt/hugepages-{size}"
+        commands += [
+            ["mkdir", "-p", point],
+            ["mount", "-t", "hugetlbfs", "-o", f"pagesize={size}K", "kvtui-lab", point],
+        ]
     if resolver is not None:
         commands.append(["mount", "--bind", str(resolver), "/etc/resolv.conf"])
     return commands
@@ -209,5 +224,8 @@ PRIVATE = {
 }
 """Directory of the node -> where its processes see it."""
 
-EMPTY = ("/run/libvirt", "/run/netns", "/run/kvtui", str(RUN))
-"""Directories that are empty in a new node: sockets, names of network namespaces, what is bind-mounted for QEMU."""
+EMPTY = ("/run/libvirt", "/run/netns", "/run/kvtui", "/run/dbus", str(RUN))
+"""Directories that are empty in a new node: sockets, names of network namespaces, what is bind-mounted for QEMU.
+
+Over the host's bus a libvirtd would have the host's systemd make control groups outside of the node.
+"""

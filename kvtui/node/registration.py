@@ -68,10 +68,10 @@ def capacity(
     foreign: int = 0,
     reserve: int = 0,
     exclusive: int = 0,
-    pages: Mapping[int, int] | None = None,
+    pages: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Resources that launchers ask for. `foreign` and `reserve` are bytes of memory that are not for them, `exclusive`
-    are the CPUs that can be one VM's alone, `pages` bytes of huge pages by their size."""
+    are the CPUs that can be one VM's alone, `pages` the huge pages."""
     memory = max(0, facts.memory - foreign - reserve)
     return {
         "cpu": str(facts.cpus),
@@ -79,7 +79,7 @@ def capacity(
         "ephemeral-storage": f"{storage // 1024}Ki",
         "pods": str(MAX_PODS),
         EXCLUSIVE_CPU: str(exclusive),
-        **hugepages.resources(pages or {}),
+        **(pages or {}),
         "devices.kubevirt.io/kvm": str(DEVICES if kvm else 0),
         "devices.kubevirt.io/tun": str(DEVICES),
         "devices.kubevirt.io/vhost-net": str(DEVICES if Path("/dev/vhost-net").exists() else 0),
@@ -241,7 +241,9 @@ class Registration:
         if facts is not None and traits is not None:
             size = disk.f_blocks * disk.f_frsize
             exclusive, pages = self._exclusive_cpus(), await asyncio.to_thread(hugepages.reserved)
-            status["capacity"] = capacity(facts, size, kvm=traits.kvm, exclusive=exclusive, pages=pages)
+            usable = await asyncio.to_thread(hugepages.mounted)
+            whole = hugepages.resources(pages, pages)
+            status["capacity"] = capacity(facts, size, kvm=traits.kvm, exclusive=exclusive, pages=whole)
             status["allocatable"] = capacity(
                 facts,
                 size,
@@ -249,7 +251,7 @@ class Registration:
                 foreign=self._foreign_memory(),
                 reserve=self._settings.memory_reserve + sum(pages.values()),
                 exclusive=exclusive,
-                pages=pages,
+                pages=hugepages.resources(pages, usable),
             )
         await self._client.patch(Node, key, {"status": status}, how=Patch.STRATEGIC, subresource="status")
 

@@ -22,6 +22,7 @@ from kvtui.api.wire import evolve
 from kvtui.client.rest import Client
 from kvtui.lab.nodes import read_lab
 from kvtui.lab.processes import end_processes, processes_in
+from kvtui.node import observe, threadpins
 from kvtui.node.hypervisor import (
     Affect,
     DeviceAdded,
@@ -38,6 +39,7 @@ from kvtui.node.identity import COUNT, FIRST
 from kvtui.node.layout import run_directory
 from kvtui.node.libvirt_driver import LibvirtHypervisor
 from kvtui.node.owner import URI
+from kvtui.node.threadpins import EMULATOR, Thread
 from tests.e2e.conftest import Lab, kvtui, until
 from tests.e2e.guests import a_guest, domains, in_node, kubectl, machine, running, wait_running
 from tests.fakes.hypervisor import FakeHypervisor
@@ -320,10 +322,14 @@ async def _heard(events: asyncio.Queue[Event], domain: DomainId, kinds: tuple[ty
                 continue
 
 
-async def test_a_daemon_without_control_groups_says_so(hypervisor: Hypervisor) -> None:
-    if isinstance(hypervisor, FakeHypervisor):
-        pytest.skip("the fake has no control groups to be without")
+async def test_a_domain_is_kept_to_its_cpus_and_limits(hypervisor: Hypervisor) -> None:
     domain = await hypervisor.define(ours("limited"))
     await hypervisor.start(domain, paused=True)
-    with pytest.raises(HypervisorRefused, match="cgroup"):
-        await hypervisor.limit(domain, Share(cpu_shares=512))
+    for kind in ("vcpu", "emulator"):
+        await hypervisor.pin(domain, kind, 0, {0})
+    pins = threadpins.read(observe.parse(await hypervisor.xml(domain)))
+    assert pins.threads == {Thread("vcpu"): frozenset({0}), EMULATOR: frozenset({0})}
+    try:
+        await hypervisor.limit(domain, Share(cpu_shares=512, cpu_limit=500))
+    except HypervisorRefused as error:  # a daemon without control groups says so
+        assert "cgroup" in str(error)  # noqa: PT017

@@ -10,13 +10,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from kvtui.api.wire import Wire
 from kvtui.domainxml import HostCell
 from kvtui.node.observe import parse
-
-PINS = ("vcpupin", "emulatorpin", "iothreadpin")
 
 
 class TargetCpus(Wire, frozen=True):
@@ -25,7 +23,7 @@ class TargetCpus(Wire, frozen=True):
     allowed: str = ""
     """List of those for all that is not pinned; empty is anywhere."""
     tuning: str = ""
-    """<cputune> with the pins; empty pins nothing."""
+    """<cputune>; empty pins nothing."""
     memory: str = ""
     """<numatune>; empty binds to no cells."""
 
@@ -41,25 +39,21 @@ def of_domain(domain: Element) -> TargetCpus:
 
 
 def move(domain: Element, target: TargetCpus) -> None:
-    """Replaces the source's pins by the target's, in place; weights and quotas stay."""
-    vcpu, tuning = domain.find("vcpu"), domain.find("cputune")
+    """Replaces the source's CPUs by the target's, in place, and drops the limits that the source has set.
+
+    The target sets those of its own launcher; a limit of memory in a description would have libvirt raise what QEMU
+    may lock, which not every host allows.
+    """
+    vcpu = domain.find("vcpu")
     if vcpu is not None:
         vcpu.attrib.pop("cpuset", None)
         if target.allowed:
             vcpu.set("cpuset", target.allowed)
-    if tuning is not None:
-        for pin in [p for p in tuning if p.tag in PINS]:
-            tuning.remove(pin)
-    if target.tuning:
-        tuning = SubElement(domain, "cputune") if tuning is None else tuning
-        tuning.extend(p for p in parse(target.tuning) if p.tag in PINS)
-    if tuning is not None and not len(tuning):
-        domain.remove(tuning)
-    old = domain.find("numatune")
-    if old is not None:
-        domain.remove(old)
-    if target.memory:
-        domain.append(parse(target.memory))
+    for name in ("cputune", "numatune", "memtune"):
+        old = domain.find(name)
+        if old is not None:
+            domain.remove(old)
+    domain.extend(parse(text) for text in (target.tuning, target.memory) if text)
 
 
 def topology_text(cells: Sequence[HostCell]) -> str:
