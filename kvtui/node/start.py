@@ -56,10 +56,10 @@ class Starter:
         self._slots = asyncio.Semaphore(parallel)
         self._clock = clock
 
-    async def prepare(self, vmi: VirtualMachineInstance, record: Record) -> Prepared:
-        """The volumes, with tolerated flaws told as events."""
+    async def prepare(self, vmi: VirtualMachineInstance, record: Record, state_claim: str = "") -> Prepared:
+        """The volumes, with tolerated flaws told as events. `state_claim` is as for Volumes."""
         return await self._volumes.prepare(
-            vmi, record.images, lambda reason, message: self._recorder.normal(vmi, reason, message)
+            vmi, record.images, lambda reason, message: self._recorder.normal(vmi, reason, message), state_claim
         )
 
     async def identify(self, vmi: VirtualMachineInstance, record: Record) -> Record:

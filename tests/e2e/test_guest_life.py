@@ -17,11 +17,12 @@ from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import from_wire, to_wire
 from kvtui.client.rest import Client, Patch
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import a_guest, in_node, kubectl, launcher, machine, shell, wait_running
+from tests.e2e.guests import Console, a_guest, in_node, kubectl, launcher, machine, shell, wait_running
 from tests.e2e.test_guest_agent import condition, debian, guest, reasons, secret
+from tests.e2e.test_windows import secure
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-__all__ = ["debian"]
+__all__ = ["debian", "secure"]
 NODE = {"kubernetes.io/hostname": "node-1"}
 
 
@@ -116,6 +117,159 @@ async def test_a_guest_that_starts_paused_waits_and_its_console_is_a_log(lab: La
         pod = (await launcher(client, found)).metadata.name
         assert kubectl(lab, "logs", pod, "-c", "guest-console-log").count("log in as root") == 2
     await client.delete(Secret, ("default", "patient-keys"))
+
+
+GET_RANDOM = rb"\200\001\000\000\000\014\000\000\001\173\000\010"
+"""TPM2_GetRandom of eight bytes. Source: TCG TPM 2.0 Library, Part 3, 16.1."""
+ARM_WATCHDOG = """
+dev=$(dirname $(grep -l 0x25ab /sys/bus/pci/devices/*/device)); echo 1 > $dev/enable;
+bar=$(head -n 1 $dev/resource | cut -d ' ' -f 1);
+unlock() { devmem $((bar + 12)) 16 0x80; devmem $((bar + 12)) 16 0x86; };
+printf '\\000\\000' | dd of=$dev/config bs=2 seek=48 conv=notrunc 2> /dev/null;
+unlock; devmem $bar 32 1024; unlock; devmem $((bar + 4)) 32 1024;
+printf '\\002' | dd of=$dev/config bs=1 seek=104 conv=notrunc 2> /dev/null; echo armed
+""".replace("\n", " ")
+"""The 6300ESB's two stages of a second each, by its registers: the lab's kernel has no driver for it.
+
+Source: Intel 6300ESB I/O Controller Hub, datasheet, 17 (watchdog timer)."""
+
+
+async def test_a_guest_is_ready_by_tcp_has_a_tpm_and_is_reset_by_its_watchdog(lab: Lab, client: Client) -> None:
+    """Which it does not feed. The instance and its launcher stay."""
+    wire = to_wire(machine("feeder", image=lab.image, strategy="RerunOnFailure"))
+    spec = wire["spec"]["template"]["spec"]
+    spec["readinessProbe"] = {"tcpSocket": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 3}
+    spec["domain"]["devices"] |= {"tpm": {}, "watchdog": {"name": "dog", "i6300esb": {"action": "reset"}}}
+    async with a_guest(client, from_wire(wire, VirtualMachine)) as instance:
+        assert (condition(instance, "Ready") or ("",))[0] == "False"
+        pod = await launcher(client, instance)
+        async with shell(client, "feeder") as viewer:
+            await until(client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Ready") == ("True", ""))
+            random = await ask_tpm(viewer, GET_RANDOM)
+            assert random[:4].hex() == "80010000"
+            assert (random[6:12].hex(), len(random)) == ("000000000008", 20)
+            at = len(viewer.seen)
+            await viewer.type(f"{ARM_WATCHDOG}\n")
+            await viewer.login(at)
+        after = await client.get(VirtualMachineInstance, instance.key)
+        assert (after.metadata.uid, after.status.phase) == (instance.metadata.uid, "Running")
+        assert (await launcher(client, after)).metadata.uid == pod.metadata.uid
+
+
+async def ask_tpm(viewer: Console, command: bytes) -> bytes:
+    """The TPM's answer to a command, whose bytes are written as printf wants them."""
+    asked = (
+        f"exec 3<>/dev/tpm0; printf '{command.decode()}' >&3; dd bs=4096 count=1 <&3 2> /dev/null | xxd -p; exec 3<&-"
+    )
+    return bytes.fromhex("".join((await viewer.do(asked)).split()))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("action", "phase"), [("reset", "Running"), ("shutdown", "Succeeded"), ("poweroff", "Failed")])
+async def test_a_watchdog_acts_when_its_guest_stops_feeding_it(
+    lab: Lab, client: Client, secure: str, action: str, phase: str
+) -> None:
+    """By the kernel's own driver. QEMU turns the power off by ending itself, which looks like its death."""
+    name = f"dog-{action}"
+    wire = to_wire(machine(name, image=secure, memory="256Mi", strategy="Once"))
+    devices = wire["spec"]["template"]["spec"]["domain"]["devices"]
+    devices["watchdog"] = {"name": "dog", "i6300esb": {"action": action}}
+    async with a_guest(client, from_wire(wire, VirtualMachine)) as instance:
+        pod = await launcher(client, instance)
+        async with shell(client, name) as viewer:
+            at = len(viewer.seen)
+            if action == "reset":
+                await viewer.type("reboot -f\n")
+                await viewer.login(at)
+            await viewer.do("modprobe i6300esb && watchdog -T 4 -t 1 /dev/watchdog && sleep 10")
+            assert await viewer.do("pidof watchdog")  # it was fed, and longer than it waits
+            at = len(viewer.seen)
+            await viewer.type("killall -9 watchdog\n")
+            if action == "reset":
+                await viewer.login(at)
+        after = await until(client, VirtualMachineInstance, instance.key, lambda v: in_phase(v) == phase)
+        assert after is not None
+        assert after.metadata.uid == instance.metadata.uid
+        if action == "reset":
+            assert (await launcher(client, after)).metadata.uid == pod.metadata.uid
+
+
+def in_phase(vmi: VirtualMachineInstance | None) -> str:
+    return (vmi.status.phase or "") if vmi is not None else ""
+
+
+@pytest.mark.soak
+async def test_a_port_that_opens_and_closes_decides_whether_a_guest_is_ready_and_lives(
+    lab: Lab, client: Client
+) -> None:
+    port = {"tcpSocket": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 3}
+    probes = {"readinessProbe": port, "livenessProbe": {**port, "initialDelaySeconds": 25, "failureThreshold": 8}}
+    async with a_guest(client, with_template(machine("open", image=lab.image), **probes)) as instance:
+        async with shell(client, "open") as viewer:
+            await until(client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Ready") == ("True", ""))
+            await viewer.do("killall httpd")
+            closed = lambda v: (condition(v, "Ready") or ("",))[0] == "False"  # noqa: E731
+            await until(client, VirtualMachineInstance, instance.key, closed)
+            await viewer.do("httpd -p 80 -h /www")
+            await until(client, VirtualMachineInstance, instance.key, lambda v: condition(v, "Ready") == ("True", ""))
+            await viewer.do("killall httpd")
+        again = await wait_running(client, "open", besides=instance.metadata.uid)
+        await until(client, VirtualMachineInstance, again.key, lambda v: condition(v, "Ready") == ("True", ""))
+
+
+OWN_THE_TPM = rb"\200\002\000\000\000\041\000\000\001\051\100\000\000\001"
+OWN_THE_TPM += rb"\000\000\000\011\100\000\000\011\000\000\000\000\000\000\004kept"
+"""TPM2_HierarchyChangeAuth: a password for the owner, who had none. Source: TCG TPM 2.0 Library, Part 3, 24.8."""
+EXTEND = rb"\200\002\000\000\000\101\000\000\001\202\000\000\000\020"
+EXTEND += rb"\000\000\000\011\100\000\000\011\000\000\000\000\000\000\000\000\001\000\013" + rb"\001" * 32
+"""TPM2_PCR_Extend of register 16 with a SHA-256. Source: Part 3, 22.2."""
+READ_REGISTER = rb"\200\001\000\000\000\024\000\000\001\176\000\000\000\001\000\013\003\000\000\001"
+"""TPM2_PCR_Read of register 16. Source: Part 3, 22.4."""
+VARIABLE = "/sys/firmware/efi/efivars/Kept-6b767475-6900-4000-8000-000000000001"
+
+
+@pytest.mark.soak
+async def test_a_tpm_and_firmware_variables_are_the_same_after_a_restart_and_on_another_node(
+    lab: Lab, client: Client
+) -> None:
+    """What the guest wrote: a password in the TPM and a variable; and what the TPM only keeps while it runs."""
+    wire = to_wire(machine("keeps", image=lab.image, memory="512Mi", grace=60))
+    domain = wire["spec"]["template"]["spec"]["domain"]
+    domain["firmware"] = {"bootloader": {"efi": {"secureBoot": False, "persistent": True}}}
+    domain["devices"]["tpm"] = {"persistent": True}
+    kept = f"mount -t efivarfs none /sys/firmware/efi/efivars; tail -c 4 {VARIABLE}"
+    async with a_guest(client, from_wire(wire, VirtualMachine)) as instance:
+        async with shell(client, "keeps") as viewer:
+            await viewer.do(kept)
+            await viewer.do(rf"printf '\007\000\000\000kept' > {VARIABLE}")
+            assert code_of(await ask_tpm(viewer, OWN_THE_TPM)) == 0
+            assert code_of(await ask_tpm(viewer, EXTEND)) == 0
+            register = await ask_tpm(viewer, READ_REGISTER)
+            assert code_of(register) == 0
+            source = instance.status.node_name
+            await asyncio.to_thread(kvtui, lab, "migrate", "keeps", "--follow")
+            moved = await wait_running(client, "keeps")
+            assert (moved.metadata.uid, moved.status.node_name != source) == (instance.metadata.uid, True)
+            # Its count of updates aside, all that the TPM answers is the same.
+            assert (await ask_tpm(viewer, READ_REGISTER))[14:] == register[14:]
+            assert code_of(await ask_tpm(viewer, OWN_THE_TPM)) == BAD_PASSWORD
+            assert (await viewer.do(f"tail -c 4 {VARIABLE}")).endswith("kept")
+        await asyncio.to_thread(kvtui, lab, "restart", "keeps")
+        await wait_running(client, "keeps", besides=instance.metadata.uid)
+        async with shell(client, "keeps") as viewer:
+            assert (await viewer.do(kept)).endswith("kept")
+            assert code_of(await ask_tpm(viewer, OWN_THE_TPM)) == BAD_PASSWORD
+            assert (await ask_tpm(viewer, READ_REGISTER))[14:] != register[14:]
+        (claim,) = json.loads(kubectl(lab, "get", "pvc", "-l", "persistent-state-for=keeps", "-o", "json"))["items"]
+        assert "deletionTimestamp" not in claim["metadata"]
+
+
+BAD_PASSWORD = 0x9A2
+
+
+def code_of(answer: bytes) -> int:
+    """What a TPM says of a command. Source: Part 2, 6.6 (TPM_RC)."""
+    return int.from_bytes(answer[6:10], "big")
 
 
 async def test_firmware_variables_and_tpm_state_outlive_an_instance(lab: Lab, client: Client) -> None:

@@ -139,6 +139,15 @@ def test_the_target_gets_its_own_bridges_and_paths_and_nothing_else_changes() ->
     assert "02:00:00:00:00:01" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "used"), [("/claims/new/vars.fd", "/claims/new/vars.fd"), ("", "/claims/old/vars.fd")]
+)
+def test_firmware_variables_that_persist_are_the_targets(given: str, used: str) -> None:
+    domain = ET.fromstring("<domain><os><nvram>/claims/old/vars.fd</nvram></os></domain>")
+    for_target(domain, TargetFacts(variables=given), "/run/x")
+    assert domain.findtext("os/nvram") == used
+
+
 def first(instance: VirtualMachineInstance) -> tuple[str, str | None]:
     live, _ = migratable.verdicts(instance, node="node-1", host_model=True)
     return live.status, live.reason

@@ -22,6 +22,7 @@ from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.launcher.render import Unrenderable
 from kvtui.controllers.launcher.target import missing_cpu, render_target
 from kvtui.controllers.migration import policy
+from kvtui.controllers.migration.carriedstate import CarriedState
 from kvtui.controllers.migration.plan import NEEDLESS, SUCCEEDED, Next, handed_off, plan, with_failed_state
 from kvtui.controllers.migration.view import WITH_POD, View, age_key, is_final, phase_of, priority_of
 from kvtui.controllers.patches import write_changes
@@ -61,6 +62,7 @@ class MigrationController:
         self.policies = informers.of(MigrationPolicy)
         self.quotas = informers.of(ResourceQuota, optional=True)
         self.surroundings = SurroundingsOf(context)
+        self.state = CarriedState(context.client, self.claims)
         self.recorder = context.recorders.of(COMPONENT)
         self._unseen: dict[str, Pod] = {}
         """Target Pods that were made and that the cache does not show yet, by uid."""
@@ -259,6 +261,9 @@ class MigrationController:
             await self._delete_pod(view.migration, view.target, step.delete_target)
         if step.phase is None and not view.may_start and view.phase == "Pending":
             wake = min(wake or 5.0, _turn_recheck(priority_of(migration)))
+        if step.phase == "Succeeded":
+            # Before anybody can think that it is over, and start the VM anew.
+            await self.state.settle(view)
         await self._write(view, step.phase, marks, drops)
         if step.phase == "Failed":
             self.recorder.warning(migration, "FailedMigration", step.failure or "")
@@ -298,6 +303,8 @@ class MigrationController:
         node = self.nodes.get(("", vmi.status.node_name or ""))
         try:
             pod = render_target(vmi, migration, self.surroundings.of(vmi), source_node=node, source_pod=view.source)
+            claim = await self.state.claim_target(view)
+            pod = backendstorage.mounted(pod, claim) if claim is not None else pod
             created = await self.context.client.create(pod)
         except Forbidden as error:
             self.recorder.warning(migration, "FailedCreate", f"Error creating pod: {error}")
@@ -319,11 +326,8 @@ class MigrationController:
     async def _hand_off(self, view: View) -> bool:
         vmi = view.vmi
         assert vmi is not None
-        claim = backendstorage.claim_for(vmi, self.claims.store.by_index(indices.STATE, str(vmi.key)))
         try:
-            await write_changes(
-                self.context.client, vmi, handed_off(view, claim.metadata.name if claim is not None else None)
-            )
+            await write_changes(self.context.client, vmi, handed_off(view, self.state.names(view)))
         except ApiError as error:
             self.recorder.warning(
                 view.migration, "FailedHandOver", f"Failed to set MigrationStat in VMI status. :{error}"
@@ -385,6 +389,7 @@ class MigrationController:
             arrived = view.vmi is not None and target is not None and target is pods.current(view.vmi, view.pods)
             if target is not None and not pods.is_final(target) and not arrived:
                 await self._delete_pod(migration, target, NEEDLESS)
+            await self.state.settle(view)
         status = migration.status
         if view.state is not None:
             status = evolve(status, migration_state=view.state)

@@ -211,8 +211,12 @@ def _running(view: View, vmi: VirtualMachineInstance, target: Pod | None) -> Nex
     return Next(mark_ready=mark)
 
 
-def handed_off(view: View, claim: str | None) -> VirtualMachineInstance:
-    """The VMI with the state from which both agents work. `claim` holds its persistent state, if any."""
+def handed_off(view: View, claims: tuple[str, str] | None) -> VirtualMachineInstance:
+    """The VMI with the state from which both agents work.
+
+    `claims` hold its persistent state, if any: on the source's side, and on the target's.
+    """
+    kept, wanted = claims or (None, None)
     vmi, source, target = view.vmi, view.source, view.target
     assert vmi is not None
     assert target is not None
@@ -224,8 +228,8 @@ def handed_off(view: View, claim: str | None) -> VirtualMachineInstance:
         source_pod=source_name,
         target_node=target.spec.node_name,
         target_pod=target.metadata.name,
-        source_persistent_state_pvc_name=claim,
-        target_persistent_state_pvc_name=claim,
+        source_persistent_state_pvc_name=kept,
+        target_persistent_state_pvc_name=wanted,
         migration_policy_name=view.policy,
         migration_configuration=view.options,
         target_memory_overhead=target.metadata.annotations.get(names.MEMORY_OVERHEAD),
@@ -236,7 +240,7 @@ def handed_off(view: View, claim: str | None) -> VirtualMachineInstance:
             domain_name=vmi.metadata.name,
             domain_namespace=vmi.metadata.namespace,
             virtual_machine_instance_uid=vmi.metadata.uid,
-            persistent_state_pvc_name=claim,
+            persistent_state_pvc_name=kept,
         ),
         target_state=VirtualMachineInstanceMigrationTargetState(
             node=target.spec.node_name,
@@ -245,7 +249,7 @@ def handed_off(view: View, claim: str | None) -> VirtualMachineInstance:
             domain_name=vmi.metadata.name,
             domain_namespace=vmi.metadata.namespace,
             virtual_machine_instance_uid=vmi.metadata.uid,
-            persistent_state_pvc_name=claim,
+            persistent_state_pvc_name=wanted,
         ),
     )
     labels = {**vmi.metadata.labels, names.MIGRATION_TARGET_NODE: target.spec.node_name}

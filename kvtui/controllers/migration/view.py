@@ -87,6 +87,12 @@ class View:
         return state if state is not None and state.migration_uid == self.uid else None
 
     @property
+    def arrived(self) -> bool:
+        """Whether the guest is on the target, whatever became of the rest."""
+        state = self.state
+        return state is not None and bool(state.completed) and not state.failed
+
+    @property
     def deleting(self) -> bool:
         return bool(self.migration.metadata.deletion_timestamp)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from kvtui.api.core.pod import Pod, PodVolume
+from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.vmi import TopologyHints, VirtualMachineInstance
 from kvtui.api.times import to_time
@@ -157,7 +157,7 @@ def _before_launcher(at: Situation) -> Plan:
     except Unrenderable as problem:
         return Plan(error=SyncError("FailedCreate", f"failed to render launch manifest: {problem}"))
     if state is not None:
-        pod = _with_state(pod, state)
+        pod = backendstorage.mounted(pod, state)
     if readiness is Readiness.FIRST_CONSUMER:
         if any(pods.is_temporary(p) for p in at.pods):
             return Plan()
@@ -183,11 +183,6 @@ def _state_claim(at: Situation) -> tuple[PersistentVolumeClaim | CreateClaim | N
     if not backendstorage.is_usable(claim, at.storage_classes):
         return None, SyncError("BackendStorageNotReady", "PVC pending")
     return claim, None
-
-
-def _with_state(pod: Pod, claim: PersistentVolumeClaim) -> Pod:
-    volume = PodVolume(name=backendstorage.VOLUME, persistent_volume_claim={"claimName": claim.metadata.name})
-    return evolve(pod, spec=evolve(pod.spec, volumes=[*pod.spec.volumes, volume]))
 
 
 def _temporary(pod: Pod) -> Pod:

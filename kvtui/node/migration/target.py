@@ -89,6 +89,7 @@ class Target:
         self._tls = server_tls
         self._cells = cells
         self._cpus: dict[str, TargetCpus] = {}
+        self._variables: dict[str, str] = {}
         self._proxies: dict[str, Proxies] = {}
         self._arrived: dict[str, float] = {}
 
@@ -102,12 +103,12 @@ class Target:
         if domain is not None and domain.state.active:
             return await self._arrive(vmi, record, domain, state)
         if record.uid not in self._proxies and state.target_pod == record.pod and not state.start_timestamp:
-            await self._prepare(vmi, record)
+            await self._prepare(vmi, record, state.target_persistent_state_pvc_name or "")
         return Result(requeue_after=LOOK) if state.start_timestamp else None
 
-    async def _prepare(self, vmi: VirtualMachineInstance, record: Record) -> None:
+    async def _prepare(self, vmi: VirtualMachineInstance, record: Record, state_claim: str) -> None:
         record = await self._starter.identify(vmi, record)
-        prepared = await self._starter.prepare(vmi, record)
+        prepared = await self._starter.prepare(vmi, record, state_claim)
         domain = await self._builder.domain(vmi, prepared, self._networks.get(record.pod_uid))
         uuid = DomainId(domain.findtext("uuid", ""))
         await self._volumes.build_isos(vmi, prepared, uuid)
@@ -128,6 +129,9 @@ class Target:
             persistent_state=persistentstate.is_wanted(vmi),
             grace=30 if (g := vmi.spec.termination_grace_period_seconds) is None else max(0, g),
         )
+        if prepared.kept_state is not None:
+            await persistentstate.attach(prepared.kept_state, uuid)
+        self._variables[record.uid] = prepared.paths.kept_variables
         self._consoles.open(record.uid, self._records.directory(record.uid), incoming=True)
         proxies = Proxies()
         directory = self._records.directory(record.uid).qemu / "s"
@@ -158,7 +162,14 @@ class Target:
         user = self._volumes.user(record.uid)
         label = user.label if user.own else ""
         cpus = self._cpus.get(record.uid, TargetCpus())
-        return TargetFacts(run=str(self._layout.run), nics=nics, libvirt="qemu:///system", cpus=cpus, user=label)
+        return TargetFacts(
+            run=str(self._layout.run),
+            nics=nics,
+            libvirt="qemu:///system",
+            cpus=cpus,
+            variables=self._variables.get(record.uid, ""),
+            user=label,
+        )
 
     async def _arrive(
         self,
@@ -239,6 +250,7 @@ class Target:
     async def close(self, uid: str) -> None:
         self._arrived.pop(uid, None)
         self._cpus.pop(uid, None)
+        self._variables.pop(uid, None)
         proxies = self._proxies.pop(uid, None)
         if proxies is not None:
             await proxies.close()

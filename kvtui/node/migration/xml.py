@@ -36,6 +36,8 @@ class TargetFacts(Wire, frozen=True):
     """URI of the target's libvirt, such as qemu:///system."""
     cpus: TargetCpus = TargetCpus()
     """On which CPUs the guest runs there."""
+    variables: str = ""
+    """File of firmware variables that outlive the guest; empty where the guest has none."""
     user: str = ""
     """Whom the guest's QEMU runs as there, as libvirt's DAC model writes it; empty for libvirt's own choice."""
 
@@ -53,6 +55,8 @@ def for_target(domain: Element, facts: TargetFacts, run: str) -> None:
             target.set("dev", nic.tap)
         if mtu is not None and nic.mtu:
             mtu.set("size", str(nic.mtu))
+    if facts.variables and (variables := domain.find("os/nvram")) is not None:
+        variables.text = facts.variables
     _run_as(domain, facts.user)
     placement.move(domain, facts.cpus)
     if facts.run and facts.run != run:

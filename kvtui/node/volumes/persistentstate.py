@@ -34,8 +34,20 @@ def is_wanted(vmi: VirtualMachineInstance) -> bool:
     return bool((tpm and tpm.enabled is not False and tpm.persistent) or (efi and efi.persistent))
 
 
-async def claim_of(client: Client, layout: Layout, vmi: VirtualMachineInstance) -> Claim:
-    """The oldest claim with the VM's name on its label. Raises ClaimPending while there is none."""
+def carried_to(vmi: VirtualMachineInstance) -> str:
+    """The claim to which a migration has carried the state of a guest; empty for one that has not moved."""
+    state = vmi.status.migration_state
+    moved = state is not None and state.completed and not state.failed
+    return (state.target_persistent_state_pvc_name or "") if state is not None and moved else ""
+
+
+async def claim_of(client: Client, layout: Layout, vmi: VirtualMachineInstance, wanted: str = "") -> Claim:
+    """The claim of that name, else the oldest one with the VM's name on its label.
+
+    Raises ClaimPending while there is none.
+    """
+    if chosen := wanted or carried_to(vmi):
+        return await claims.resolve(client, layout, vmi.metadata.namespace, chosen)
     name = vmi.metadata.name
     listed = await client.list(PersistentVolumeClaim, vmi.metadata.namespace, label_selector=f"{LABEL}={name}")
     present = [c for c in listed.items if c.metadata.deletion_timestamp is None]
@@ -45,11 +57,13 @@ async def claim_of(client: Client, layout: Layout, vmi: VirtualMachineInstance) 
     return await claims.resolve(client, layout, vmi.metadata.namespace, first.metadata.name)
 
 
-async def prepare(client: Client, layout: Layout, vmi: VirtualMachineInstance, user: QemuUser) -> Path | None:
-    """The claim's directory with room for both; None for a VM whose state is not kept. Raises as `claim_of`."""
+async def prepare(
+    client: Client, layout: Layout, vmi: VirtualMachineInstance, user: QemuUser, wanted: str = ""
+) -> Path | None:
+    """The claim's directory with room for both; None for a VM whose state is not kept. As `claim_of`, and raises so."""
     if not is_wanted(vmi):
         return None
-    claim = await claim_of(client, layout, vmi)
+    claim = await claim_of(client, layout, vmi, wanted)
     await claims.ensure_directory(claim)
     await asyncio.to_thread(_make, claim.path, user)
     return claim.path

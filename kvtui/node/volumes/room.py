@@ -118,8 +118,13 @@ class Volumes:
             identity.let_in(path, user, rights)
         return directory
 
-    async def prepare(self, vmi: VirtualMachineInstance, pinned: Mapping[str, str], note: Note) -> Prepared:
-        """Everything but the ISOs. Raises Transient while something is missing, Permanent when the spec is wrong."""
+    async def prepare(
+        self, vmi: VirtualMachineInstance, pinned: Mapping[str, str], note: Note, state_claim: str = ""
+    ) -> Prepared:
+        """Everything but the ISOs. `state_claim` is for state that outlives the VMI, where it is not the VMI's yet.
+
+        Raises Transient while something is missing, Permanent when the spec is wrong.
+        """
         directory = await asyncio.to_thread(self.make_directory, vmi.metadata.uid)
         images = await self._images(vmi, pinned)
         found: dict[str, claims.Claim] = {}
@@ -134,7 +139,8 @@ class Volumes:
                 volumes[volume.name] = str(self._layout.seen(claim.image))
             elif volume.host_disk is not None:
                 volumes[volume.name] = str(self._layout.seen(await claims.ensure_host_disk(volume.host_disk)))
-        kept = await persistentstate.prepare(self._client, self._layout, vmi, self.user(vmi.metadata.uid))
+        user = self.user(vmi.metadata.uid)
+        kept = await persistentstate.prepare(self._client, self._layout, vmi, user, state_claim)
         kernel = images.pop(KERNEL, None)
         paths = DomainPaths(
             directory=directory,
@@ -145,7 +151,6 @@ class Volumes:
         )
         formats = {name: image.format for name, image in images.items()}
         await self._own_disks(vmi, paths, formats)
-        user = self.user(vmi.metadata.uid)
         own = user if user.own else None
         return Prepared(paths, frozenset(n for n, c in found.items() if c.block), formats, found, own, kept)
 

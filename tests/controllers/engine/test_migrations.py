@@ -10,6 +10,7 @@ from typing import Any
 
 from kvtui.api.core.config import Event, Namespace
 from kvtui.api.core.pod import Pod
+from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim
 from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.kubevirt.migration import MigrationPolicy, VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
@@ -21,6 +22,7 @@ from kvtui.errors import AlreadyExists
 from tests.controllers.engine import player
 from tests.controllers.engine.player import NAMESPACE
 from tests.controllers.engine.test_machines import WEB, manifest
+from tests.controllers.engine.test_volumes import STORAGE, storage_node
 from tests.controllers.plane import Plane, control_plane, now
 
 MOVE = (NAMESPACE, "move")
@@ -170,6 +172,58 @@ async def test_a_target_that_dies_fails_the_migration_and_not_the_vm(tmp_path: P
         assert told.status.phase == "Running"
         assert told.status.migration_state is not None
         assert told.status.migration_state.failure_reason == "Target pod is down"
+
+
+@contextlib.asynccontextmanager
+async def keeper(directory: Path) -> AsyncIterator[tuple[Plane, PersistentVolumeClaim, Migration, Vmi]]:
+    """A VM that keeps its TPM's state on its node, and is handed over to another one."""
+    persistent: dict[str, Any] = {
+        "spec": {"template": {"spec": {"domain": {"devices": {"tpm": {"persistent": True}}}}}}
+    }
+    async with control_plane(directory, further=STORAGE) as plane:
+        for node in ("node-1", "node-2"):
+            await storage_node(plane, node)
+        await plane.client.create(manifest(**persistent))
+        await player.boot(plane, "web")
+        (first,) = await state_claims(plane)
+        migration = await ask(plane)
+        vmi, _ = await hand_over(plane, migration)
+        yield plane, first, migration, vmi
+
+
+async def state_claims(plane: Plane) -> list[PersistentVolumeClaim]:
+    """Those that hold the state of the VM."""
+    listed = await plane.client.list(PersistentVolumeClaim, NAMESPACE, label_selector="persistent-state-for=web")
+    return [c for c in listed.items if not c.metadata.deletion_timestamp]
+
+
+async def test_state_that_persists_moves_to_a_claim_on_the_targets_side(tmp_path: Path) -> None:
+    async with keeper(tmp_path) as (plane, first, _, vmi):
+        state = vmi.status.migration_state
+        assert state is not None
+        assert state.source_persistent_state_pvc_name == first.metadata.name
+        new = await plane.client.get(PersistentVolumeClaim, (NAMESPACE, state.target_persistent_state_pvc_name or ""))
+        assert new.metadata.name != first.metadata.name
+        volume = await plane.client.get(PersistentVolume, ("", new.spec.volume_name or ""))
+        assert volume.spec.local is not None
+        assert volume.spec.local.path.startswith(f"/var/lib/{state.target_node}/")
+        assert [c.metadata.name for c in await state_claims(plane)] == [first.metadata.name]
+        await start_copy(plane)
+        await player.set_vmi(plane, "web", nodeName=state.target_node, migrationState={"completed": True})
+        await plane.until(Migration, MOVE, in_phase("Succeeded"))
+        assert [c.metadata.name for c in await state_claims(plane)] == [new.metadata.name]
+
+
+async def test_state_that_persists_stays_where_it_is_when_a_migration_fails(tmp_path: Path) -> None:
+    async with keeper(tmp_path) as (plane, first, _, vmi):
+        state = vmi.status.migration_state
+        assert state is not None
+        await start_copy(plane)
+        await player.set_vmi(plane, "web", migrationState={"completed": True, "failed": True})
+        await plane.until(Migration, MOVE, in_phase("Failed"))
+        new = (NAMESPACE, state.target_persistent_state_pvc_name or "")
+        await plane.until(PersistentVolumeClaim, new, lambda c: c is None or bool(c.metadata.deletion_timestamp))
+        assert [c.metadata.name for c in await state_claims(plane)] == [first.metadata.name]
 
 
 async def test_there_is_nowhere_to_go(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_target_that_does_not_start_is_given_up(
 
 def test_the_hand_off_names_both_sides() -> None:
     at = view("Scheduled", SOURCE, target(), status={"migrationState": {"migrationUid": "older", "completed": True}})
-    handed = handed_off(at, claim=None)
+    handed = handed_off(at, claims=None)
     found = handed.status.migration_state
     assert found is not None
     assert (found.migration_uid, found.completed) == ("move-uid", None)
