@@ -22,6 +22,7 @@ from kvtui.apiserver.kinds import (
     rbac,
     services,
     storage,
+    webhooks,
     workloads,
 )
 from kvtui.apiserver.resources import CREATE_ONLY, LazySchema, NameRule, ResourceInfo, ScalePaths, Subresource
@@ -308,6 +309,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         namespaced=False,
         categories=("api-extensions",),
         generation=True,
+        strategy=webhooks.MutatingWebhookConfigurations(),
     ),
     _info(
         "admissionregistration.k8s.io/v1",
@@ -316,6 +318,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         namespaced=False,
         categories=("api-extensions",),
         generation=True,
+        strategy=webhooks.WebhookConfigurations(),
     ),
     _info(
         "admissionregistration.k8s.io/v1",

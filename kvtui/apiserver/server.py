@@ -47,6 +47,7 @@ from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.policies import Policies
 from kvtui.apiserver.plugins.quota import Quota
+from kvtui.apiserver.plugins.webhooks import Webhooks
 from kvtui.apiserver.plugins.workers import WorkerPods
 from kvtui.apiserver.presence import Presence, advertised
 from kvtui.apiserver.protection import VolumeProtection
@@ -138,7 +139,9 @@ class ApiServer:
         authorizer = Authorizer(store)
         if self._lookups is not None:
             self._lookups.open(store, authorizer)
-        objects = Objects(store, resources, admission=(*_plugins(store, resources, authorizer), *self._admission))
+        webhooks = Webhooks(store, resources)
+        plugins = (*_plugins(store, resources, authorizer), *self._admission, webhooks)
+        objects = Objects(store, resources, admission=plugins)
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())
         metrics = Metrics(_served(resources, self._extensions))
@@ -187,6 +190,7 @@ class ApiServer:
                 await runner.cleanup()
         finally:
             await agents.close()
+            await webhooks.close()
             audit.close()
 
     async def _run_tasks(
