@@ -16,7 +16,7 @@ from kvtui.domainxml.errors import ConversionError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kvtui.api.kubevirt.domain import Interface, VGPUOptions
+    from kvtui.api.kubevirt.domain import Devices, Interface, VGPUOptions
     from kvtui.domainxml.guest import Guest
 
 PCI_PREFIX, MDEV_PREFIX, USB_PREFIX = "PCI_RESOURCE", "MDEV_PCI_RESOURCE", "USB_RESOURCE"
@@ -53,6 +53,18 @@ def usb_devices_found(guest: Guest) -> bool:
     """A requested host device is a USB device."""
     env = guest.context.device_env
     return any(variable(USB_PREFIX, d.device_name or "") in env for d in guest.devices.host_devices)
+
+
+def check_claims(devices: Devices) -> None:
+    """Raises ConversionError for a device out of a resource claim: nobody on a plain node hands such devices over, and
+    the converter leaves them to who does."""
+    for field, asked in ((_GPUS, devices.gpus), (_HOST_DEVICES, devices.host_devices)):
+        for index, device in enumerate(asked):
+            if device.claim_name and not device.device_name:
+                raise ConversionError(
+                    f"no device of the resource claim {device.claim_name} was handed over for {device.name}",
+                    field=f"{field}[{index}].claimName",
+                )
 
 
 def build(guest: Guest) -> list[Element]:

@@ -17,6 +17,7 @@ from kvtui.domainxml import Context, cluster_of, convert, matching_sources, tuni
 from kvtui.domainxml.architecture import Arch, arch_of
 from kvtui.domainxml.finish import finish
 from kvtui.domainxml.firmware import FIRMWARE_DIRECTORIES, Firmware, inventory
+from kvtui.domainxml.hostdevices import check_claims
 from kvtui.domainxml.metadata import ownership_of
 from kvtui.domainxml.placement import Attachment, Bridged, DiskFacts, Placement, UserMode
 from kvtui.domainxml.ports import placeholder_count
@@ -92,6 +93,7 @@ class Builder:
 
     def context(self, vmi: VirtualMachineInstance, prepared: Prepared) -> Context:
         """The surroundings of a conversion, with the block sizes that disks ask for. Blocks. Raises ConversionError."""
+        check_claims(vmi.spec.domain.devices)
         context = self._context(vmi, prepared)
         sources = matching_sources(vmi, context)
         return dataclasses.replace(context, block_sizes=blocks.measure(sources)) if sources else context

@@ -163,6 +163,24 @@ def test_memory_that_may_grow_has_a_slot_and_a_cell() -> None:
     assert attributes(domain, "cpu/numa/cell") == {"id": "0", "cpus": "0-0", "memory": "1073741824", "unit": "b"}
 
 
+@pytest.mark.parametrize(
+    ("clock", "offset"),
+    [
+        ({"timer": {"kvm": {"present": False}}}, "utc"),
+        ({"timezone": "Europe/Vienna"}, "timezone"),
+        ({"utc": {"offsetSeconds": 60}}, "utc"),
+    ],
+)
+def test_a_clock_says_how_far_it_is_off(clock: dict[str, Any], offset: str) -> None:
+    assert attributes(finished(domain={"clock": clock}), "clock")["offset"] == offset
+
+
+@pytest.mark.parametrize(("given", "written"), [(None, "require"), ("disable", "disable")])
+def test_a_cpu_feature_says_what_is_done_with_it(given: str | None, written: str) -> None:
+    domain = finished(domain={"cpu": {"features": [{"name": "pcid", "policy": given}], "model": "host-model"}})
+    assert attributes(domain, "cpu/feature") == {"name": "pcid", "policy": written}
+
+
 def test_our_element_survives_text_and_back() -> None:
     owner = replace(OWNER, grace_seconds=0, paused=True, stopping_since="2026-01-01T00:00:00Z", migration="m-1")
     assert ours.from_element(ours.to_element(owner, qualified=False)) == owner

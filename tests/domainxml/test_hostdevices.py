@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from kvtui.domainxml import Cluster, Context, ConversionError, HostCell
+from kvtui.domainxml.hostdevices import check_claims
 
-from .builders import Element, attributes, domain_of, only
+from .builders import Element, attributes, domain_of, only, vmi
 
 GPU = {"name": "g", "deviceName": "example.com/GPU"}
 MDEV = {"MDEV_PCI_RESOURCE_EXAMPLE_COM_GPU": "aa618089-8b16-4d01-a136-25a0f3c73123"}
@@ -129,3 +130,13 @@ def test_devices_sit_on_a_bus_of_their_numa_cell() -> None:
     assert len(domain.findall("devices/controller[@model='pcie-root-port']")) == 2
     placed = [device.find("address") is not None for device in domain.findall("devices/hostdev")]
     assert placed == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["gpus", "hostDevices"])
+def test_a_device_out_of_a_claim_is_not_left_out_in_silence(kind: str) -> None:
+    claimed = {"name": "d", "claimName": "c", "requestName": "r"}
+    machine = vmi(devices={kind: [{"name": "p", "deviceName": "example.com/x"}, claimed]})
+    with pytest.raises(ConversionError, match="resource claim c was handed over for d") as refusal:
+        check_claims(machine.spec.domain.devices)
+    assert refusal.value.field == f"spec.domain.devices.{kind}[1].claimName"
+    check_claims(vmi(devices={kind: [{"name": "p", "deviceName": "example.com/x"}]}).spec.domain.devices)
