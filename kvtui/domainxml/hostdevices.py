@@ -14,9 +14,9 @@ from kvtui.domainxml.elements import Element, alias, element
 from kvtui.domainxml.errors import ConversionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from kvtui.api.kubevirt.domain import Devices, Interface, VGPUOptions
+    from kvtui.api.kubevirt.domain import GPU, Devices, HostDevice, Interface, VGPUOptions
     from kvtui.domainxml.guest import Guest
 
 PCI_PREFIX, MDEV_PREFIX, USB_PREFIX = "PCI_RESOURCE", "MDEV_PCI_RESOURCE", "USB_RESOURCE"
@@ -58,7 +58,11 @@ def usb_devices_found(guest: Guest) -> bool:
 def check_claims(devices: Devices) -> None:
     """Raises ConversionError for a device out of a resource claim: nobody on a plain node hands such devices over, and
     the converter leaves them to who does."""
-    for field, asked in ((_GPUS, devices.gpus), (_HOST_DEVICES, devices.host_devices)):
+    kinds: tuple[tuple[str, Sequence[GPU | HostDevice]], ...] = (
+        (_GPUS, devices.gpus),
+        (_HOST_DEVICES, devices.host_devices),
+    )
+    for field, asked in kinds:
         for index, device in enumerate(asked):
             if device.claim_name and not device.device_name:
                 raise ConversionError(
