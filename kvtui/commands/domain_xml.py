@@ -231,6 +231,7 @@ def domain_of(
 ) -> Any:
     """The <domain> element. Raises ConversionError."""
     from kvtui.domainxml import Bridged, Placement, convert, finish, ownership_of, placeholder_count
+    from kvtui.domainxml.hostdevices import check_claims
     from kvtui.node import cpuallocation, owner
     from kvtui.node.build import Builder, disk_facts
     from kvtui.node.hypervisor import Owner
@@ -245,6 +246,7 @@ def domain_of(
     converted = convert(vmi, builder.context(vmi, prepared))
     if options["converted"]:
         return converted
+    check_claims(vmi.spec.domain.devices)
     # The Pod's uid gives links their names; before there is a Pod, the instance's stands for it.
     pod = next(iter(vmi.status.active_pods), vmi.metadata.uid)
     interfaces = {

@@ -93,7 +93,6 @@ class Builder:
 
     def context(self, vmi: VirtualMachineInstance, prepared: Prepared) -> Context:
         """The surroundings of a conversion, with the block sizes that disks ask for. Blocks. Raises ConversionError."""
-        check_claims(vmi.spec.domain.devices)
         context = self._context(vmi, prepared)
         sources = matching_sources(vmi, context)
         return dataclasses.replace(context, block_sizes=blocks.measure(sources)) if sources else context
@@ -125,6 +124,7 @@ class Builder:
     async def domain(self, vmi: VirtualMachineInstance, prepared: Prepared, network: PodNetwork | None) -> Element:
         """The description to define. Raises ConversionError."""
         node = self._node()
+        check_claims(vmi.spec.domain.devices)
         converted = convert(vmi, await asyncio.to_thread(self.context, vmi, prepared))
         placement = Placement(
             ownership=ownership_of(vmi),
