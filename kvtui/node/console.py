@@ -20,7 +20,7 @@ from kvtui.console.inotify import Watcher
 from kvtui.console.log import ConsoleLog
 from kvtui.errors import Transient
 from kvtui.node.layout import VmDirectory
-from kvtui.node.serial import SerialPort
+from kvtui.node.serial import SerialPort, is_unheard
 
 log = structlog.get_logger()
 CHUNK = 10240
@@ -46,7 +46,8 @@ class Console:
 
     def __init__(self, directory: VmDirectory, socket: Path, watcher: Watcher, *, limit: int, incoming: bool) -> None:
         self._socket = socket
-        self.log = ConsoleLog(directory.console / "serial0.log", limit=limit, incoming=incoming)
+        self._path = directory.console / "serial0.log"
+        self.log = ConsoleLog(self._path, limit=limit, incoming=incoming)
         self.closed: Closed | None = None
         self._changed = asyncio.Event()
         self._stop_watch = watcher.watch(directory.console, self._look)
@@ -55,6 +56,10 @@ class Console:
         self._resting: asyncio.Task[None] | None = None
         self._last_input = 0.0
         self._connecting = asyncio.Lock()
+        self.domain = ""
+        """Name of the running domain, once that is known."""
+        self._kept = False
+        """The log is written by us."""
 
     def _look(self) -> None:
         if self.closed is None:
@@ -93,6 +98,7 @@ class Console:
     async def viewer(self) -> AsyncIterator[None]:
         self._viewers += 1
         try:
+            await self.keep_log()
             yield
         finally:
             self._viewers -= 1
@@ -106,7 +112,7 @@ class Console:
                 if self._port is not None and self._port.ended:
                     await self._disconnect()
                 if self._port is None:
-                    self._port = await SerialPort.open(self._socket)
+                    self._port = await self._connect()
             except (OSError, TimeoutError) as error:
                 raise NoSerial(f"the serial port cannot be reached: {error or 'no answer'}") from error
             try:
@@ -118,11 +124,32 @@ class Console:
             if self._resting is None or self._resting.done():
                 self._resting = asyncio.create_task(self._rest(), name=f"rest of {self._socket}")
 
+    async def keep_log(self) -> None:
+        """Writes the log from now on where nobody else does any more. May be called again."""
+        if not self.domain or not is_unheard(self.domain):
+            return
+        async with self._connecting:
+            if self._kept and self._port is not None and not self._port.ended:
+                return
+            self._kept = True
+            await self._disconnect()
+            try:
+                self._port = await self._connect()
+            except (OSError, TimeoutError) as error:
+                log.warning("a console's log stays silent", domain=self.domain, error=str(error))
+            else:
+                log.warning("a console's log is written by the agent, its daemon having died", domain=self.domain)
+
+    async def _connect(self) -> SerialPort:
+        return await SerialPort.open(self._socket, self._path if self._kept else None)
+
     async def _rest(self) -> None:
         """Disconnects shortly after the last input, once QEMU has taken all of it; that nobody announces."""
         loop = asyncio.get_running_loop()
         while self._port is not None:
             async with self._connecting:
+                if self._kept:
+                    return
                 left = max(self._last_input + IDLE - loop.time(), IDLE if self._unread else 0.0)
                 if left <= 0:
                     await self._disconnect()
@@ -143,7 +170,8 @@ class Console:
         if resting is not None:
             resting.cancel()
             await asyncio.gather(resting, return_exceptions=True)
-        await self._disconnect()
+        if not self._kept or self.closed is not None:
+            await self._disconnect()
 
     async def close(self, why: Closed) -> None:
         """No more bytes will come: viewers get what is left and then their end."""

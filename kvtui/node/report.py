@@ -102,9 +102,11 @@ class Reporter:
 
     async def sync(self, vmi: VirtualMachineInstance, record: Record, domain: DomainStatus) -> None:
         """Consoles, guest agent and devices follow the domain."""
-        self._consoles.open(record.uid, self._records.directory(record.uid))
+        console = self._consoles.open(record.uid, self._records.directory(record.uid))
         description = await self._describe(record)
         live = self._live[record.uid] = read(description)
+        console.domain = live.name
+        await console.keep_log()
         self._agents.watch(record.uid, DomainId(record.domain), connected=live.agent_connected)
         self._credentials.watch(vmi, DomainId(record.domain), connected=live.agent_connected)
         spec = vmi.spec

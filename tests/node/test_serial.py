@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from kvtui.node.serial import SerialPort
+from kvtui.node.serial import LOST, SerialPort, is_unheard
 
 
 @pytest.fixture
@@ -48,6 +50,40 @@ async def test_a_guest_that_ends_is_noticed(guest: tuple[SerialPort, socket.sock
     async with asyncio.timeout(10):
         await port._drain.wait()
     assert port.ended
+
+
+async def test_output_goes_on_in_a_log_that_nobody_writes_any_more(tmp_path: Path) -> None:
+    path, log = tmp_path / "serial", tmp_path / "log"
+    log.write_bytes(b"before")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        port = await SerialPort.open(path, log)
+        end, _ = listener.accept()
+        with end:
+            end.sendall(b"after")
+        async with asyncio.timeout(10):
+            await port._drain.wait()
+        await port.close()
+    assert log.read_bytes() == b"before" + LOST + b"after"
+
+
+def test_a_guest_whose_logs_nobody_reads_is_known(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stderr=writing) as process:
+        os.close(writing)
+        (tmp_path / "guest.pid").write_text(f"{process.pid}\n")
+        assert not is_unheard("guest", tmp_path)
+        os.close(reading)
+        assert is_unheard("guest", tmp_path)
+    assert not is_unheard("guest", tmp_path)
+    assert not is_unheard("another", tmp_path)
+
+
+def test_a_guest_that_writes_its_logs_itself_needs_no_daemon(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(["cat"], stdin=subprocess.PIPE, stderr=log) as process:
+        (tmp_path / "guest.pid").write_text(f"{process.pid}\n")
+        assert not is_unheard("guest", tmp_path)
 
 
 async def test_nobody_there_is_an_error(tmp_path: Path) -> None:
