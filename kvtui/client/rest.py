@@ -11,7 +11,8 @@ import enum
 import io
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
@@ -116,6 +117,8 @@ class Client:
         self.endpoint = endpoint
         self.settings = settings or ClientSettings()
         self._session: aiohttp.ClientSession | None = None
+        self.answered: Callable[[str, str, str, float], None] | None = None
+        """Told of each request: method, path, code (`<error>` when nobody answers), seconds until the answer began."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -366,6 +369,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        began, code = time.monotonic(), "<error>"
         try:
             response = await self._http().request(
                 method,
@@ -378,8 +382,12 @@ class Client:
                 allow_redirects=False,
                 **more,
             )
+            code = str(response.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(_reason(self.endpoint, error)) from error
+        finally:
+            if self.answered is not None:
+                self.answered(method, path, code, time.monotonic() - began)
         async with response:
             if response.status >= 400:
                 try:

@@ -16,6 +16,7 @@ from kvtui.api.kubevirt.config import KubeVirt
 from kvtui.api.meta import Resource
 from kvtui.client.rest import Client
 from kvtui.controllers.clusterconfig import ClusterConfig
+from kvtui.controlloop.clientmetrics import count_requests
 from kvtui.controlloop.exposition import Metrics
 from kvtui.controlloop.informer import Informer
 from kvtui.controlloop.recorder import EventRecorder
@@ -101,7 +102,8 @@ class ControllerContext:
 
     @classmethod
     def of(cls, client: Client, settings: ControllerSettings, clock: Clock) -> ControllerContext:
-        informers = Informers(client, settings)
+        informers, metrics = Informers(client, settings), Metrics()
+        count_requests(client, metrics)
         return cls(
             client=client,
             informers=informers,
@@ -109,7 +111,7 @@ class ControllerContext:
             clock=clock,
             settings=settings,
             config=ClusterConfig(informers.of(KubeVirt)),
-            metrics=Metrics(),
+            metrics=metrics,
         )
 
 

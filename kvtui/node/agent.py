@@ -280,6 +280,7 @@ class Agent:
             agents=self._guest_agents,
             moving=source.samples,
             knowledge=self._knowledge,
+            client=client,
             loops=(self._domain_loop, self._pod_loop),
         )
         self._freezer = Freezer(

@@ -17,6 +17,8 @@ import structlog
 
 from kvtui.api.kubevirt import UPSTREAM_VERSION
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.client.rest import Client
+from kvtui.controlloop.clientmetrics import count_requests
 from kvtui.controlloop.controller import Controller
 from kvtui.controlloop.exposition import Metrics, text
 from kvtui.controlloop.queuemetrics import queue_families
@@ -72,6 +74,7 @@ class Measurements:
         agents: GuestAgents,
         moving: Callable[[], Sequence[Moving]],
         knowledge: Knowledge,
+        client: Client,
         loops: Sequence[Controller[Any]],
     ) -> None:
         """`live` gives the description of a domain by UID as it was last seen."""
@@ -93,6 +96,7 @@ class Measurements:
             "kubevirt_vmi_guest_os_panic_total", "How often the kernel of a guest panicked."
         )
         self._metrics.collect(lambda: queue_families(loops))
+        count_requests(client, self._metrics)
 
     def synced(self, record: Record) -> None:
         self._syncs.add(controller=HANDLER, namespace=record.namespace, name=record.name)

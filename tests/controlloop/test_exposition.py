@@ -6,9 +6,13 @@ import math
 
 import pytest
 
+from kvtui.client.kubeconfig import Endpoint
+from kvtui.client.rest import Client
+from kvtui.controlloop.clientmetrics import count_requests, shape
 from kvtui.controlloop.controller import Controller
 from kvtui.controlloop.exposition import Metrics, gauge, label_name, text
 from kvtui.controlloop.queuemetrics import queue_families
+from kvtui.errors import Unreachable
 from tests.fakes.scraper import scrape
 
 NUMBERS = {1e15: "1000000000000000", 0.1: "0.1", math.inf: "+Inf", -math.inf: "-Inf", math.nan: "NaN", 1e-9: "1e-09"}
@@ -81,3 +85,38 @@ async def test_what_passes_through_a_queue_is_counted() -> None:
     for what in ("queue", "work"):
         assert found.one(f"kubevirt_workqueue_{what}_duration_seconds_count", name="vm") == 1
     queue.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("GET", "/api/v1/nodes", ("LIST", "nodes", "/api/v1/nodes")),
+        ("GET", "/api/v1/nodes/a", ("GET", "nodes", "/api/v1/nodes/{name}")),
+        ("GET", "/api/v1/namespaces/a", ("GET", "namespaces", "/api/v1/namespaces/{name}")),
+        (
+            "PATCH",
+            "/apis/kubevirt.io/v1/namespaces/a/virtualmachines/b/status",
+            (
+                "PATCH",
+                "virtualmachines/status",
+                "/apis/kubevirt.io/v1/namespaces/{namespace}/virtualmachines/{name}/status",
+            ),
+        ),
+        ("POST", "/api/v1/namespaces/a/pods", ("CREATE", "pods", "/api/v1/namespaces/{namespace}/pods")),
+        ("GET", "/version", ("GET", "none", "/version")),
+        ("GET", "/apis", ("GET", "none", "/apis")),
+    ],
+)
+def test_requests_are_counted_by_what_they_are_about(method: str, path: str, told: tuple[str, str, str]) -> None:
+    assert shape(method, path) == told
+
+
+async def test_requests_are_counted_with_their_outcome() -> None:
+    metrics = Metrics()
+    async with Client(Endpoint("http://127.0.0.1:1")) as client:
+        count_requests(client, metrics)
+        with pytest.raises(Unreachable):
+            await client.raw("GET", "/api/v1/nodes")
+    found = scrape(metrics.text())
+    assert found.one("kubevirt_rest_client_requests_total", code="<error>", verb="LIST", host="127.0.0.1:1") == 1
+    assert found.one("kubevirt_rest_client_request_latency_seconds_count", url="/api/v1/nodes") == 1
