@@ -318,6 +318,24 @@ async def test_an_agent_changes_machines_on_it_or_on_their_way(api: Api, agent: 
     assert (await agent.delete(f"{INSTANCES}/vm")).code == 403
 
 
+@pytest.mark.parametrize("label", ["kubevirt.io/nodeName", "kubevirt.io/migrationTargetNodeName"])
+async def test_an_agent_lists_and_watches_the_machines_on_it_and_on_their_way(api: Api, agent: Api, label: str) -> None:
+    every = "/apis/kubevirt.io/v1/virtualmachineinstances"
+    await created(api, INSTANCES, instance("elsewhere"))
+    await created(api, INSTANCES, instance("here"))
+    assert (await api.merge(f"{INSTANCES}/here", {"metadata": {"labels": {label: "n1"}}})).code == 200
+    listed = await agent.get(every, labelSelector=f"{label}=n1")
+    assert [item["metadata"]["name"] for item in listed.body["items"]] == ["here"]
+    async with agent.watch(every, labelSelector=f"{label}=n1", timeoutSeconds=1) as watch:
+        assert await watch.take(1) == [("ADDED", "here")]
+    for selector in ("", f"{label}=n2", f"{label} in (n1,n2)", f"{label}!=n2", "other=n1", label):
+        refused = await agent.get(every, labelSelector=selector)
+        assert (refused.code, refused.reason) == (403, "Forbidden"), selector
+        assert "can only list and watch instances with one of the labels" in refused.message
+    assert (await agent.get(INSTANCES)).code == 403
+    assert (await agent.get(f"{INSTANCES}/here")).code == 200
+
+
 async def test_an_agent_writes_events_in_its_own_name(agent: Api) -> None:
     def event(name: str, host: str) -> Object:
         involved = {"kind": "Node", "name": "n1", "namespace": "default"}

@@ -30,6 +30,9 @@ CLEANUP_NODE = "kvtui.io/node"
 """Label and annotation of a volume: the node that removes its bytes."""
 STATE_OF = "persistent-state-for"
 """Label of a claim: the instance whose firmware variables and TPM state it keeps; its Pods do not name it."""
+INSTANCES = "virtualmachineinstances"
+ON_NODE = ("kubevirt.io/nodeName", "kubevirt.io/migrationTargetNodeName")
+"""Labels of an instance: where it is, and where it is going."""
 _READ = ("get", "list", "watch")
 _NAMED = (references.SECRETS, references.CONFIG_MAPS, references.CLAIMS)
 
@@ -182,6 +185,8 @@ class NodeAuthorizer:
     def _objection(self, node: str, wanted: Attributes) -> str:
         if not _concerns(wanted):
             return "not a right of nodes"
+        if wanted.group:
+            return _instances_objection(node, wanted)
         if wanted.resource == references.ACCOUNTS:
             if wanted.verb != "create" or wanted.subresource != "token":
                 return "can only create tokens for individual service accounts"
@@ -236,7 +241,16 @@ def _unrelated(node: str) -> str:
     return f"no relationship found between node '{node}' and this object"
 
 
+def _instances_objection(node: str, wanted: Attributes) -> str:
+    """What a node may do with a named instance is in its role."""
+    if not wanted.name and any(_required(wanted.labels, label) == node for label in ON_NODE):
+        return ""
+    return f"can only list and watch instances with one of the labels {' and '.join(ON_NODE)} of this node"
+
+
 def _concerns(wanted: Attributes) -> bool:
+    if wanted.group == "kubevirt.io":
+        return wanted.resource == INSTANCES and wanted.verb in ("list", "watch") and not wanted.subresource
     return not wanted.group and wanted.resource in (*_NAMED, VOLUMES, references.ACCOUNTS)
 
 

@@ -281,7 +281,10 @@ _KUBEVIRT_GROUPS = (
 
 
 def _kvtui() -> list[Object]:
-    """Secrets, ConfigMaps, claims, volumes and tokens are not in the agents' role: see the module `nodes`."""
+    """Secrets, ConfigMaps, claims, volumes, tokens and lists of instances are not in the agents' role.
+
+    See the module `nodes`.
+    """
     return [
         _role(
             "kvtui:controller",
@@ -322,7 +325,7 @@ def _kvtui() -> list[Object]:
             _rule("core", "namespaces services", *_READ),
             _rule("discovery.k8s.io", "endpointslices", *_READ),
             _rule("networking.k8s.io", "networkpolicies", *_READ),
-            _rule("kubevirt.io", "virtualmachineinstances", *_READ, "patch", "update"),
+            _rule("kubevirt.io", "virtualmachineinstances", "get", "patch", "update"),
             _rule("kubevirt.io", "virtualmachineinstancemigrations", *_READ, "patch"),
             _rule("kubevirt.io", "kubevirts", *_READ),
             _rule("k8s.cni.cncf.io", "network-attachment-definitions", *_READ),
