@@ -38,6 +38,7 @@ from kvtui.node.hypervisor import (
 )
 from kvtui.node.lifecycle import Do, Step, View
 from kvtui.node.network.sandbox import Networks
+from kvtui.node.network.types import NetworkFailed
 from kvtui.node.start import PredecessorAlive, Starter
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.volumes import persistentstate
@@ -395,8 +396,20 @@ class Domains:
         await self._records.change(record, killed=True)
         if vmi is not None and record.stage is not Stage.ENDED:
             self._recorder.normal(vmi, "Deleted", "VirtualMachineInstance stopping")
-        with contextlib.suppress(NotRunning, DomainGone):
-            await self._hypervisor.destroy(DomainId(record.domain))
+
+        async def cut_off() -> None:
+            # What refuses to go is tried again when the launcher is cleared away.
+            with contextlib.suppress(NetworkFailed):
+                if record.pod_uid:
+                    await self._networks.detach(record.pod_uid)
+
+        # A guest that is killed needs no network, and libvirt waits a while for QEMU to end.
+        cutting = asyncio.create_task(cut_off(), name="cut off")
+        try:
+            with contextlib.suppress(NotRunning, DomainGone):
+                await self._hypervisor.destroy(DomainId(record.domain))
+        finally:
+            await cutting
 
     async def _report_end(self, vmi: VirtualMachineInstance, record: Record, step: Step) -> None:
         await self.write(vmi, status.ended(vmi, step.phase, step.reason, self._now()))

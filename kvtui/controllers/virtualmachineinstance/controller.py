@@ -159,6 +159,8 @@ class VirtualMachineInstanceController:
                 if failed is not None:
                     error, retry = failed, True
                     break
+            if not retry and any(isinstance(s, DeletePod) and pods.is_final(s.pod) for s in planned.steps):
+                return DONE  # the end of a launcher wakes the VMI, and is written then
         else:
             error = _present_error(vmi)
         if at.launcher is None and at.phase in ("Scheduled", "Running") and await self._has_launcher(vmi):

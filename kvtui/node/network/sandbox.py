@@ -27,6 +27,7 @@ from kvtui.node.network.shell import ip_batch, run
 from kvtui.node.network.state import Attachment, Phase, Sandbox, StateDirectory
 from kvtui.node.network.types import InvalidNetwork, NetworkFailed, NetworkRequest, Nic, PodNetwork
 from kvtui.node.network.wiring import Guest, Wiring, wire
+from kvtui.node.pids import Pid
 
 log = structlog.get_logger()
 RESOLV_CONF = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
@@ -282,7 +283,7 @@ class Networks:
         failure: NetworkFailed | None = None
         for attachment in reversed(sandbox.attachments):
             try:
-                await self._remove_one(sandbox, attachment)
+                await self._remove_one(sandbox, attachment, whole=True)
             except NetworkFailed as error:
                 failure = error
         await namespace.delete(sandbox.netns)
@@ -297,10 +298,11 @@ class Networks:
             sandbox.attachments.remove(attachment)
             self._state.save(sandbox)
 
-    async def _remove_one(self, sandbox: Sandbox, attachment: Attachment) -> None:
-        await self._stop_serving(sandbox, attachment)
+    async def _remove_one(self, sandbox: Sandbox, attachment: Attachment, *, whole: bool = False) -> None:
+        """`whole` when the sandbox's namespace goes as well, which takes the links in it."""
         # The kernel takes its time over each link and the plugin over its rules; they do not need each other.
-        await _together([_unlink(sandbox, attachment), self._unplug_plugin(sandbox, attachment)])
+        unlinked = _unlink_node(sandbox, attachment) if whole else _unlink(sandbox, attachment)
+        await _together([self._stop_serving(sandbox, attachment), unlinked, self._unplug_plugin(sandbox, attachment)])
 
     async def _unplug_plugin(self, sandbox: Sandbox, attachment: Attachment) -> None:
         # A plugin whose ADD gave no result has undone it itself; that its DEL fails too must not keep the sandbox.
@@ -326,11 +328,13 @@ class Networks:
         self._helpers[key] = (helper, asyncio.create_task(helper.run(), name=helper.name))
 
     async def _stop_serving(self, sandbox: Sandbox, attachment: Attachment) -> None:
+        known: Pid | None = None
         if entry := self._helpers.pop((sandbox.uid, attachment.network), None):
             entry[1].cancel()
             await asyncio.gather(entry[1], return_exceptions=True)
+            known = entry[0].pid
         if attachment.dhcp:
-            for pid in processes(sandbox.netns, attachment.dhcp):
+            for pid in (known,) if known is not None else processes(sandbox.netns, attachment.dhcp):
                 await stop(pid)
 
     def _check_mac(self, sandbox: Sandbox, wanted: Attachment, interface: Interface) -> None:
@@ -394,26 +398,24 @@ def _family(address: str) -> socket.AddressFamily:
 
 
 async def _unlink(sandbox: Sandbox, attachment: Attachment) -> None:
+    await _unlink_node(sandbox, attachment)
+    if attachment.network and namespace.exists(sandbox.netns):
+        await ip_batch([f"link delete {names.pod_bridge(attachment.pod_interface)}"], netns=sandbox.netns, force=True)
+
+
+async def _unlink_node(sandbox: Sandbox, attachment: Attachment) -> None:
+    """The node's side: what has no end in the sandbox any more after the bridge is gone is the kernel's to clear."""
     if attachment.network:
-        bridge, veth = (
-            names.node_bridge(sandbox.uid, attachment.network),
-            names.node_veth(sandbox.uid, attachment.network),
-        )
+        veth = names.node_veth(sandbox.uid, attachment.network)
+        bridge = names.node_bridge(sandbox.uid, attachment.network)
         await ip_batch([f"link delete {veth}", f"link delete {bridge}"], force=True)
-        if namespace.exists(sandbox.netns):
-            await ip_batch(
-                [f"link delete {names.pod_bridge(attachment.pod_interface)}"], netns=sandbox.netns, force=True
-            )
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """All at the same time. Raises the first one's failure, after the others have been ended."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for work in works:
-                tasks.create_task(work)
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+    """All at the same time, each to its end. Raises the first one's failure."""
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 async def _place(netns: str, lines: tuple[str, ...]) -> None:
