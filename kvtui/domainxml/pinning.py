@@ -113,7 +113,7 @@ class _Pool:
                 taken = cell.take_loose(wanted)
                 threads += taken
                 wanted -= len(taken)
-            missing = -(-wanted // size)
+            missing = wanted // size  # as upstream counts: of a core that fits in part, the rest is not pinned
         if missing:
             raise ConversionError(self._misfit(missing, cross_cells=cross_cells), field=_FIELD)
         return threads
@@ -162,7 +162,7 @@ def _shared_iothreads(guest: Guest, emulator: tuple[int, ...]) -> tuple[tuple[in
     if guest.isolated_emulator:
         return ((1, emulator),)
     if threads >= vcpus:
-        return tuple((n, (cpus[n % vcpus],)) for n in range(1, threads + 1))
+        return tuple((n, (cpus[n % min(vcpus, len(cpus))],)) for n in range(1, threads + 1))
     share, longer = divmod(vcpus, threads)
     pins, start = [], 0
     for n in range(1, threads + 1):

@@ -80,6 +80,15 @@ def test_io_threads_share_the_vcpus_threads_evenly(cores: int, disks: int, expec
     assert found == expected
 
 
+def test_a_core_that_fits_in_part_is_pinned_in_part() -> None:
+    domain = domain_of(
+        Context(cpu_set=(0, 1, 2), numa=TWO_CELLS),
+        domain={"cpu": {"cores": 2, "threads": 2, "dedicatedCpuPlacement": True}, "ioThreadsPolicy": "auto"},
+        devices={"disks": [{"name": "d", "disk": {"bus": "virtio"}}]},
+    )
+    assert [pin.get("cpuset") for pin in domain.findall("cputune/vcpupin")] == ["0", "1", "2"]
+
+
 def test_a_pool_of_io_threads_is_pinned_to_threads_of_its_own() -> None:
     domain = domain_of(
         Context(cpu_set=(0, 1, 2, 3, 4, 5), numa=TWO_CELLS),
