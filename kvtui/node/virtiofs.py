@@ -36,7 +36,11 @@ SERVERS = (Path("/usr/libexec/virtiofsd"), Path("/usr/lib/virtiofsd"), Path("/us
 QEMUS_OWN = "qemu"
 """Directory of the server that came with QEMU before 8 and has other options than its successor."""
 NOBODY = 65534
-_READ_ONLY_CAPABILITIES = ":".join(f"-{name}" for name in ("dac_override", "fowner", "chown"))
+_READ_ONLY = (
+    *("unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c"),
+    'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"',
+)
+"""Before a directory and a command that is to see it read-only."""
 _RUN = (
     'number=$1; shift; "$@" & read -r stat < /proc/$!/stat; set -- "$number" ${stat##*)}; echo "$! ${21}" > "$number"'
 )
@@ -65,10 +69,10 @@ def command(program: Path, share: Share, descriptor: int) -> list[str]:
     if program.parent.name != QEMUS_OWN:
         options = ["--shared-dir", str(share.directory), "--cache", "auto", "--sandbox", "namespace"]
         return [str(program), "--fd", str(descriptor), *options, *(["--readonly"] if share.read_only else [])]
-    # This one has no such option: a root without power over others' files cannot write where all belongs to nobody.
+    # This one has no such option.
+    view = [*_READ_ONLY, str(share.directory)] if share.read_only else []
     options = ["-o", f"source={_escaped(share.directory)}", "-o", "cache=auto", "-o", "sandbox=namespace"]
-    limits = ["-o", f"modcaps={_READ_ONLY_CAPABILITIES}"] if share.read_only else []
-    return [str(program), f"--fd={descriptor}", *options, *limits]
+    return [*view, str(program), f"--fd={descriptor}", *options]
 
 
 def _escaped(path: Path) -> str:

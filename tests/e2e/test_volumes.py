@@ -170,7 +170,9 @@ def commons(image: str) -> dict[str, Any]:
         {"name": "secrets", "secret": {"secretName": "words"}},
         {"name": "tree", "persistentVolumeClaim": {"claimName": "tree"}},
     ]
-    shares: list[dict[str, Any]] = [{"name": name, "virtiofs": {}} for name in ("settings", "secrets", "tree")]
+    volumes.append({"name": "kept", "persistentVolumeClaim": {"claimName": "kept", "readOnly": True}})
+    names = ("settings", "secrets", "tree", "kept")
+    shares: list[dict[str, Any]] = [{"name": name, "virtiofs": {}} for name in names]
     return machine("commons", disks, volumes, filesystems=shares)
 
 
@@ -256,6 +258,7 @@ def guests(lab: Lab, private: str, host_disk: Path) -> Iterator[None]:
             claim("books", "32Mi", "kvtui-local"),
             claim("shared", "16Mi"),
             claim("tree", "16Mi"),
+            claim("kept", "16Mi"),
             named("DataVolume", "pristine", "cdi.kubevirt.io/v1beta1", spec=blank),
         ]
         try:
@@ -353,12 +356,18 @@ async def test_directories_are_shared_and_follow_their_objects(lab: Lab, client:
         assert found == {"user-data": user_data("commons").encode(), "network-config": NETWORK.encode()}
 
         before = await metrics(viewer)
-        for name in ("settings", "secrets", "tree"):
+        for name in ("settings", "secrets", "tree", "kept"):
             await viewer.do(f"mkdir /{name} && mount -t virtiofs {name} /{name}")
         assert await files(viewer, "files /secrets") == {"password": b"open sesame"}
         assert (await files(viewer, "files /settings"))["colour"] == b"blue"
-        for writing in ("echo red > /settings/colour", "touch /secrets/more", "chmod 666 /secrets/password"):
-            assert await viewer.do(f"({writing}) 2> /dev/null || echo refused") == "refused"
+        (image(lab, "kept").parent / "private").touch(mode=0o600)
+        for writing in (
+            "echo red > /settings/colour",
+            "touch /secrets/more",
+            "touch /kept/more",
+            "echo > /kept/private",
+        ):
+            assert "Read-only file system" in await viewer.do(f"({writing}) 2>&1")
         change = {"data": {"colour": "green", LONG + "-1": None}}
         kubectl(lab, "patch", "configmap", "settings", "--type=merge", "-p", json.dumps(change))
         kubectl(lab, "annotate", "vmi/commons", "seen=now")  # else it is seen at the next look of the node

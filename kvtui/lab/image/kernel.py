@@ -33,8 +33,8 @@ GUEST_MODULES = (
     "virtio_mmio",
     "efivarfs",
 )
-"""Everything a guest may find in its machine. The cloud kernel has no 9p, i6300esb or DRM; ext4, TPM and VGA text
-are built in."""
+"""Everything a guest may find in its machine. The cloud kernel has no 9p, i6300esb, DRM or AHCI (a SATA disk stays
+unseen); ext4, TPM and VGA text are built in."""
 
 
 @dataclass(frozen=True, slots=True)
