@@ -179,13 +179,15 @@ async def test_discs_are_put_in_exchanged_and_taken_out(lab: Lab, client: Client
         await iso.build(made, name, {"title": name.encode()})
         made.parent.chmod(0o711)
     # A disc is read when its drive is asked; what the guest knew of the last one goes with it.
-    title = "mount -t iso9660 -o ro /dev/sr0 /mnt 2> /dev/null && cat /mnt/title && umount /mnt"
+    title = "{ mount -t iso9660 -o ro /dev/sr0 /mnt 2> /dev/null && cat /mnt/title && umount /mnt; }"
     async with shell(client, NAME) as viewer:
         for name in names:
             await set_volumes(client, plugged={}, disc=f"disc-{name}")
-            assert await viewer.do(f'until [ "$({title})" = {name} ]; do sleep 1; done; {title}') == name
+            words = await viewer.do(f'until [ "$({title})" = {name} ]; do sleep 1; done; {title}')
+            assert words.endswith(name)  # the kernel may have told of the drive before
         await set_volumes(client, plugged={})
-        assert await viewer.do(f"while {title} > /dev/null; do sleep 1; done; echo empty") == "empty"
+        words = await viewer.do(f"while {title} > /dev/null; do sleep 1; done; echo empty")
+        assert words.endswith("empty")
     for name in names:
         assert (await image(lab, client, f"disc-{name}")).stat().st_size < 2 * MIB
 
