@@ -20,6 +20,10 @@ DIFFERENCES: dict[str, str] = {
     "members, deleting ones included, are as many as the replicas, which then never comes about",
     "what upstream's recording rules sum up is on the metrics endpoint itself": "nobody runs a Prometheus with those "
     "rules beside an engine on one machine",
+    "metrics name every instancetype and preference": "upstream names only those of a few vendors, whose telemetry "
+    "would else carry names that are nobody's business; here nothing is sent anywhere",
+    "metrics carry all labels of VMs": "upstream reads from the ConfigMap kubevirt-vm-labels-config which to "
+    "leave out; these controllers watch no ConfigMaps",
     "CDI's configuration stays its own while the CDI object names none": "upstream's operator takes over what it finds "
     "there and reverts later edits",
     "a VM's firmware UUID is filled in when the VM is first seen": "upstream does so after its first start; admission "

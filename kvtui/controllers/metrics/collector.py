@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
+from kvtui.api.cdi.config import CDI
+from kvtui.api.cdi.datavolume import DataVolume
+from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
-from kvtui.api.core.storage import PersistentVolumeClaim
+from kvtui.api.core.storage import PersistentVolumeClaim, StorageClass
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
@@ -18,6 +22,7 @@ from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.metrics.components import component_families, node_families
 from kvtui.controllers.metrics.machines import overhead_family, vm_families, vmi_families
 from kvtui.controllers.metrics.migrations import migration_families, times_families
+from kvtui.controllers.metrics.volumes import volume_families
 from kvtui.controllers.virtualmachine.instancetypes import CacheView, Instancetypes
 from kvtui.controlloop.exposition import Family
 from kvtui.errors import KvtuiError
@@ -39,6 +44,10 @@ class MetricsController:
         self.claims = informers.of(PersistentVolumeClaim)
         self.migrations = indices.migrations(informers)
         self.nodes = informers.of(Node)
+        self.classes = informers.of(StorageClass)
+        self.data_volumes = informers.of(DataVolume, optional=True)
+        self.profiles = informers.of(StorageProfile, optional=True)
+        self.cdis = informers.of(CDI, optional=True)
         Instancetypes(context)  # the caches in which the view looks
         self.view = CacheView(informers)
         metrics = context.metrics
@@ -65,7 +74,14 @@ class MetricsController:
 
     def _families(self) -> Iterable[Family]:
         """The objects as they are now; what follows from them can be computed anywhere."""
-        return self._computed(
+        volumes = volume_families(
+            list(self.data_volumes.all()),
+            list(self.classes.all()),
+            list(self.profiles.all()),
+            list(self.pods.all()),
+            list(self.cdis.all()),
+        )
+        objects = self._computed(
             vms=list(self.vms.all()),
             vmis=list(self.vmis.all()),
             launchers=[p for p in self.pods.all() if p.metadata.labels.get("kubevirt.io") == "virt-launcher"],
@@ -76,6 +92,7 @@ class MetricsController:
             config=self.context.config.now,
             ready=float(all(i.synced for i in self.context.informers.all)),
         )
+        return chain(objects, volumes)
 
     def _expansion(self) -> Callable[[VirtualMachine], VirtualMachineInstanceSpec]:
         """How the VMs of now are expanded: those few that name an instancetype or preference."""
