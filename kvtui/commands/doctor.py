@@ -152,7 +152,7 @@ def _console_logs(_: EngineDirectory) -> Finding:
     return Finding(
         name,
         Grade.ADVICE,
-        "virtlogd writes them: consoles of running VMs fall silent for good when it dies",
+        "virtlogd writes them: when it dies, what running VMs say is lost until somebody looks",
         f'set stdio_handler = "file" in {_QEMU_CONF} and restart libvirtd',
     )
 

@@ -6,12 +6,13 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kvtui.errors import Unsupported
 
 SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
+LOG_SOCKETS = (Path("/run/libvirt/virtlogd-sock"),)
 _SYSTEMD = Path("/run/systemd/system")
 
 
@@ -20,9 +21,9 @@ def systemd_runs() -> bool:
     return _SYSTEMD.is_dir()
 
 
-def answers() -> bool:
+def answers(sockets: Sequence[Path] = SOCKETS) -> bool:
     """A daemon, or systemd in its place, accepts connections."""
-    for path in SOCKETS:
+    for path in sockets:
         with socket.socket(socket.AF_UNIX) as sock:
             try:
                 sock.connect(str(path))
@@ -36,9 +37,10 @@ def ensure_libvirtd(*, say: Callable[[str], None]) -> None:
     """Sees to it that the system's libvirtd runs. Raises Unsupported when it does not and cannot be started.
 
     Where no service manager runs, the daemons are started as they are configured, and stay when the engine stops:
-    guests' console logs end for good with their virtlogd.
+    guests' console logs end with their virtlogd, and without one no guest starts.
     """
-    if os.geteuid() != 0 or answers():
+    missing = [name for name, sockets in (("virtlogd", LOG_SOCKETS), ("libvirtd", SOCKETS)) if not answers(sockets)]
+    if os.geteuid() != 0 or not missing or (answers() and systemd_runs()):
         return
     if shutil.which("libvirtd") is None:
         raise Unsupported("libvirt is not installed", hint="run `make setup`, or install libvirt-daemon-system")
@@ -50,8 +52,8 @@ def ensure_libvirtd(*, say: Callable[[str], None]) -> None:
                 hint="`systemctl status libvirtd` tells why",
             )
         return
-    say("starting libvirtd, which nothing else starts on this machine")
-    for daemon in ("virtlogd", "libvirtd"):
+    say(f"starting {' and '.join(missing)}, which nothing else starts on this machine")
+    for daemon in missing:
         done = subprocess.run([daemon, "--daemon"], capture_output=True, text=True, check=False, umask=0o022)
         if done.returncode and not answers():
             raise Unsupported(f"{daemon} does not start: {done.stderr.strip() or done.returncode}")
