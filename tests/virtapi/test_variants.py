@@ -240,3 +240,69 @@ async def test_a_long_hardware_address_is_none_for_a_clone() -> None:
     }
     message = "interface a has malformed MAC address (02:00:00:00:00:00:00:01)."
     assert await causes(item, {}) == [("FieldValueInvalid", "spec.newMacAddresses.a", message)]
+
+
+POLICY: Object = {
+    "apiVersion": "migrations.kubevirt.io/v1alpha1",
+    "kind": "MigrationPolicy",
+    "metadata": {"name": "fast"},
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "gates", "field", "message"),
+    [
+        (
+            {"maxDowntimeMs": 300},
+            [],
+            "maxDowntimeMs",
+            "maxDowntimeMs cannot be modified without enabling the MigrationStallDetection feature gate",
+        ),
+        (
+            {"experimental": {"stallDetector": {"ewmaAlpha": ""}}},
+            ["MigrationStallDetection"],
+            "experimental.stallDetector.ewmaAlpha",
+            'invalid factor "": strconv.ParseFloat: parsing "": invalid syntax',
+        ),
+    ],
+)
+async def test_migration_policies(spec: Object, gates: list[str], field: str, message: str) -> None:
+    item = {**POLICY, "spec": {"selectors": {}, **spec}}
+    found = await causes(item, {"developerConfiguration": {"featureGates": gates}})
+    assert found == [("FieldValueInvalid", f"spec.{field}", message)]
+
+
+@pytest.mark.parametrize(("labels", "what"), [({"a": "b"}, "modified on"), ({}, "removed from")])
+async def test_the_label_of_a_migration_stays(labels: dict[str, str], what: str) -> None:
+    metadata = {"name": "m", "namespace": "demo"}
+    old = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceMigration",
+        "metadata": {**metadata, "labels": {"kubevirt.io/vmi-name": "web"}},
+        "spec": {"vmiName": "web"},
+        "status": {"phase": "Running"},
+    }
+    new = {**old, "metadata": {**metadata, "labels": labels}}
+    case = {"object": new, "oldObject": old, "operation": "UPDATE"}
+    answer = await ask(admission_of(case), request_of(case))
+    assert answer.denied is not None
+    assert [c.message for c in answer.denied.causes] == [f"selector label can't be {what} an in-flight migration"]
+
+
+async def test_features_within_others_are_on_when_mentioned() -> None:
+    display: Object = {"display": {"ramFB": {}}}
+    devices = {
+        "disks": [{"name": "root", "disk": {"bus": "virtio"}, "blockSize": {"matchVolume": {}}}],
+        "gpus": [{"name": "g", "deviceName": "vendor.example/A", "virtualGPUOptions": display}],
+    }
+    hyperv = {"synictimer": {"direct": {}}, "tlbflush": {"direct": {}, "extended": {"enabled": False}}}
+    item, _ = of_kind("VirtualMachineInstance", spec_with(domain={"devices": devices, "features": {"hyperv": hyperv}}))
+    case = {"object": item, "operation": "CREATE", "config": {}}
+    mutated = (await ask(admission_of(case), request_of(case))).mutated
+    assert mutated is not None
+    domain = mutated["spec"]["domain"]
+    on = {"enabled": True}
+    assert domain["devices"]["disks"][0]["blockSize"] == {"matchVolume": on}
+    assert domain["devices"]["gpus"][0]["virtualGPUOptions"] == {"display": {"ramFB": on}}
+    assert domain["features"]["hyperv"]["synictimer"] == {**on, "direct": on}
+    assert domain["features"]["hyperv"]["tlbflush"] == {**on, "direct": on, "extended": {"enabled": False}}

@@ -16,6 +16,7 @@ from kvtui.api.meta import LabelSelector
 from kvtui.api.wire import evolve
 from kvtui.controllers import names
 from kvtui.controllers.launcher.render import Surroundings, render
+from kvtui.errors import Transient
 
 HOST_MODEL_CPU = "host-model-cpu.node.kubevirt.io/"
 HOST_MODEL_FEATURE = "host-model-required-features.node.kubevirt.io/"
@@ -24,10 +25,15 @@ CPU_VENDOR = "cpu-vendor.node.kubevirt.io/"
 CPU_FEATURE = "cpu-feature.node.kubevirt.io/"
 
 
+class Unlabelled(Transient):
+    """The source's node does not say yet what its CPU is."""
+
+
 def host_model_selector(source_node: Node, source_pod: Pod | None) -> dict[str, str]:
     """Labels of nodes that understand a CPU started as host-model on the source.
 
     A VMI that has migrated before keeps what its Pod's selector already says, since that is the CPU it really has.
+    Raises Unlabelled.
     """
     kept = {
         key: value
@@ -49,6 +55,8 @@ def host_model_selector(source_node: Node, source_pod: Pod | None) -> dict[str, 
             wanted[CPU_FEATURE + label.removeprefix(HOST_MODEL_FEATURE)] = "true"
         elif label.startswith(CPU_VENDOR):
             wanted[label] = "true"
+    if not any(key.startswith(CPU_MODEL_MIGRATION) for key in wanted):
+        raise Unlabelled(f"node {source_node.metadata.name} does not say which CPU model it has ({HOST_MODEL_CPU})")
     return wanted
 
 
@@ -74,7 +82,7 @@ def render_target(
     source_node: Node | None,
     source_pod: Pod | None,
 ) -> Pod:
-    """The target Pod of a migration. Raises Unrenderable."""
+    """The target Pod of a migration. Raises Unrenderable, and Unlabelled."""
     pod = render(vmi, around)
     selector = dict(pod.spec.node_selector)
     cpu = vmi.spec.domain.cpu

@@ -119,6 +119,8 @@ _KEPT_EMPTY: frozenset[tuple[type[Wire], str]] = frozenset(
         (parts.TypedObjectReference, "api_group"),
         (parts.PersistentVolumeClaimSpec, "storage_class_name"),
         (dv.StorageSpec, "storage_class_name"),
+        *((vmi.StallDetectorOptions, name) for name in ("ewma_alpha", "precopy_possible_factor")),
+        *((vmi.StallDetectorOptions, name) for name in ("patience_window_decay_factor", "completion_timeout_factor")),
     }
 )
 """Strings behind a pointer, where empty is not the same as absent."""

@@ -20,7 +20,7 @@ from kvtui.api.kubevirt.domain import (
 from kvtui.api.wire import evolve
 
 if TYPE_CHECKING:
-    from kvtui.api.kubevirt.domain import Clock, Disk, FeatureHyperv, Input, Watchdog
+    from kvtui.api.kubevirt.domain import GPU, Clock, Disk, FeatureHyperv, Input, Watchdog
     from kvtui.api.kubevirt.vmi import Probe, VirtualMachineInstanceSpec
 
     Spec = VirtualMachineInstanceSpec
@@ -36,6 +36,7 @@ def object_defaults(spec: Spec, uuid: str) -> Spec:
     devices = evolve(
         devices,
         disks=[disk_defaults(disk, architecture) for disk in devices.disks],
+        gpus=[gpu_defaults(gpu) for gpu in devices.gpus],
         inputs=[input_defaults(device) for device in devices.inputs],
         watchdog=watchdog_defaults(devices.watchdog, architecture),
     )
@@ -74,7 +75,16 @@ def disk_defaults(disk: Disk, architecture: str) -> Disk:
             tray=cdrom.tray or "closed",
         )
         disk = evolve(disk, cdrom=cdrom)
+    if disk.block_size is not None:
+        disk = evolve(disk, block_size=_members_switched_on(disk.block_size, "match_volume"))
     return disk
+
+
+def gpu_defaults(gpu: GPU) -> GPU:
+    options = gpu.virtual_gpu_options
+    if options is None or options.display is None:
+        return gpu
+    return evolve(gpu, virtual_gpu_options=evolve(options, display=_members_switched_on(options.display, "ram_fb")))
 
 
 def input_defaults(device: Input) -> Input:
@@ -102,6 +112,13 @@ def _switched_on(feature: Any) -> Any:
     return evolve(feature, enabled=True)
 
 
+def _members_switched_on(holder: Any, *members: str) -> Any:
+    """The same for features within another."""
+    if holder is None:
+        return None
+    return evolve(holder, **{name: _switched_on(getattr(holder, name)) for name in members})
+
+
 def feature_defaults(features: Features, architecture: str) -> Features:
     acpi = features.acpi or FeatureState()
     if architecture == "s390x" and acpi.enabled is None:
@@ -121,6 +138,8 @@ def hyperv_defaults(hyperv: FeatureHyperv | None) -> FeatureHyperv | None:
     if hyperv is None:
         return None
     changes = {name: _switched_on(getattr(hyperv, name)) for name in hyperv.__struct_fields__}
+    changes["synictimer"] = _members_switched_on(changes["synictimer"], "direct")
+    changes["tlbflush"] = _members_switched_on(changes["tlbflush"], "direct", "extended")
     spinlocks = changes["spinlocks"]
     if spinlocks is not None and spinlocks.enabled and spinlocks.spinlocks is None:
         changes["spinlocks"] = evolve(spinlocks, spinlocks=SPINLOCK_RETRIES)

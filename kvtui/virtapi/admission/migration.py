@@ -83,5 +83,6 @@ def validate_update(new: Migration, old: Migration) -> list[Cause]:
         return [not_supported("update of Migration object's spec is restricted")]
     label = old.metadata.labels.get(VMI_LABEL)
     if label is not None and old.status.phase not in FINAL and new.metadata.labels.get(VMI_LABEL) != label:
-        return [not_supported("selector label can't be modified on an in-flight migration")]
+        what = "modified on" if new.metadata.labels else "removed from"
+        return [not_supported(f"selector label can't be {what} an in-flight migration")]
     return []

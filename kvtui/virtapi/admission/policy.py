@@ -37,7 +37,7 @@ def _findings(spec: MigrationPolicySpec, old: MigrationPolicySpec | None, config
     before = old.max_downtime_ms if old is not None else None
     gated = config.gate(STALL) or config.gate(TUNING)
     if spec.max_downtime_ms is not None and spec.max_downtime_ms != before and not gated:
-        message = f"maxDowntimeMs cannot be modified without enabling the {STALL} or {TUNING} feature gate"
+        message = f"maxDowntimeMs cannot be modified without enabling the {STALL} feature gate"
         yield invalid(message, FIELD.child("maxDowntimeMs"))
     yield from _experimental(spec, old, config)
     if amounts.exact(spec.bandwidth_per_migration) < 0:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kvtui.api.core.node import Node
 from kvtui.api.kubevirt.config import (
     DeveloperConfiguration,
     InterfaceBindingPlugin,
@@ -15,9 +16,11 @@ from kvtui.api.kubevirt.config import (
     PermittedHostDevices,
 )
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
+from kvtui.api.meta import ObjectMeta
 from kvtui.api.wire import from_wire, to_wire
 from kvtui.controllers.clusterconfig import Configuration
 from kvtui.controllers.launcher.render import Surroundings, Unrenderable, render
+from kvtui.controllers.launcher.target import Unlabelled, host_model_selector
 
 EMULATED = DeveloperConfiguration(use_emulation=True)
 GPU = {"name": "a", "deviceName": "vendor.example/A"}
@@ -109,3 +112,11 @@ def test_devices_are_permitted_unless_the_cluster_lists_them() -> None:
         "GPU vendor.example/A is not permitted in permittedHostDevices configuration "
         "HostDevice y/C is not permitted in permittedHostDevices configuration"
     )
+
+
+def test_a_migration_waits_until_the_source_says_which_cpu_it_has() -> None:
+    node = Node(metadata=ObjectMeta(name="a", labels={"cpu-vendor.node.kubevirt.io/Intel": "true"}))
+    with pytest.raises(Unlabelled):
+        host_model_selector(node, None)
+    named = Node(metadata=ObjectMeta(name="a", labels={"host-model-cpu.node.kubevirt.io/Skylake": "true"}))
+    assert host_model_selector(named, None) == {"cpu-model-migration.node.kubevirt.io/Skylake": "true"}
