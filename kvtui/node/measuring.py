@@ -37,6 +37,8 @@ FRESH = 3.25
 TURN = 16
 """Guests whose dirty rate is sampled after a scrape, those first whose turn is longest ago."""
 HANDLER = "virt-handler"
+_PANICS = {"hyperv": "hyper-v", "s390": "s390"}
+"""QEMU's word for what a panic device tells, by libvirt's model; the others tell nothing but that it happened."""
 
 
 class Statistics:
@@ -104,7 +106,7 @@ class Measurements:
     def panicked(self, record: Record) -> None:
         """libvirt says that it happened; which bug check it was stands at best in QEMU's log."""
         live = self._live(record.uid)
-        kind = (live.panic if live is not None else "") or "unknown"
+        kind = _PANICS.get(live.panic if live is not None else "", "unknown")
         self._panics.add(namespace=record.namespace, name=record.name, type=kind, bugcheck_code="unknown")
 
     def forget(self, record: Record) -> None:

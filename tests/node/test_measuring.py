@@ -53,7 +53,7 @@ async def test_a_panic_is_counted(bench: Bench) -> None:
     await bench.run(vmi(meta=KEPT))
     bench.hypervisor.guest_panics(DOMAIN)
     assert await bench.until(VirtualMachineInstance, key(), lambda v: phase(v) == "Failed")
-    assert (await scraped(bench)).one("kubevirt_vmi_guest_os_panic_total", bugcheck_code="unknown", **WHO) == 1
+    assert (await scraped(bench)).one("kubevirt_vmi_guest_os_panic_total", type="unknown", **WHO) == 1
 
 
 async def test_a_node_without_libvirt_says_that_it_is_not_ready(bench: Bench) -> None:
