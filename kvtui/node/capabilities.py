@@ -66,7 +66,7 @@ class Guests:
     """From the domain capabilities for the virtualization that is used."""
 
     usable: tuple[str, ...]
-    """CPU models that run here."""
+    """CPU models that run here, as far as libvirt knows."""
     known: tuple[str, ...]
     host_model: str = ""
     """Empty where a guest cannot have the host's model."""
@@ -163,7 +163,7 @@ def guests(domain_capabilities: Element) -> Guests:
         vendor = host_mode.findtext("vendor", "")
         required = tuple(f.get("name", "") for f in host_mode.findall("feature") if f.get("policy") == "require")
     return Guests(
-        usable=tuple(m.text or "" for m in models if m.get("usable") == "yes"),
+        usable=tuple(m.text or "" for m in models if m.get("usable") != "no"),
         known=tuple(m.text or "" for m in models if m.get("usable")),
         host_model=host_model,
         vendor=vendor,
