@@ -16,12 +16,29 @@ from kvtui.api.core.node import Node
 from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.meta import ObjectMeta
+from kvtui.api.wire import evolve
 from kvtui.client.rest import Client
 from kvtui.errors import KvtuiError, Transient
+from kvtui.node.serial import LOST
 from tests.e2e.conftest import BOOT, Lab, kvtui, run, until
-from tests.e2e.guests import a_guest, console, domains, fetch, launcher, machine, remove, running, shell, wait_running
+from tests.e2e.guests import (
+    a_guest,
+    boot,
+    console,
+    domains,
+    fetch,
+    in_node,
+    launcher,
+    machine,
+    remove,
+    running,
+    shell,
+    wait_running,
+)
+from tests.e2e.test_strategies import HERE, READY, images, willing_vm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+__all__ = ["images"]
 PARTS = ("apiserver", "controllers", "agent", "libvirtd")
 
 
@@ -171,3 +188,48 @@ async def test_an_engine_whose_supervisor_was_killed_starts_again_around_its_gue
         async with console(client, "survivor") as viewer:
             await viewer.type("\n")
             assert await viewer.do("cat /run/marker") == "alive"
+
+
+LOG_DAEMON = "/run/libvirt/virtlogd.pid"
+
+
+async def test_consoles_outlive_the_daemon_that_writes_their_logs(
+    lab: Lab, client: Client, images: dict[str, str]
+) -> None:
+    """On a node whose libvirt leaves that to virtlogd, as distributions have it; it dies again and again."""
+    settings = lab.data / "nodes/node-1/system/etc-libvirt/qemu.conf"
+    before = settings.read_text()
+    names = ("logged-1", "logged-2")
+    try:
+        settings.write_text(before.replace('"file"', '"logd"'))
+        await restart_libvirt(lab)
+        for count, name in enumerate(names, 1):
+            in_node(lab, "node-1", "virtlogd", "--daemon", "--pid-file", LOG_DAEMON)
+            vm = willing_vm(name, images[HERE], "Always")
+            spec = evolve(vm.spec.template.spec, node_selector={"kubernetes.io/hostname": "node-1"})
+            await boot(client, evolve(vm, spec=evolve(vm.spec, template=evolve(vm.spec.template, spec=spec))))
+            async with console(client, name) as viewer:
+                await viewer.expect(READY)
+                assert LOST not in viewer.seen
+                os.kill(int(in_node(lab, "node-1", "cat", LOG_DAEMON)), signal.SIGKILL)
+                # Another viewer finds out, and the first one has the benefit of it.
+                for known in names[:count]:
+                    async with console(client, known) as other:
+                        await other.expect("is lost up to here")
+                        at = len(other.seen)
+                        await other.type("Q")
+                        await other.expect("Q", at)
+                await viewer.expect("Q")
+        assert sorted(await domains(lab, "node-1")) == [f"default_{name}" for name in names]
+    finally:
+        for name in names:
+            await remove(client, name)
+        settings.write_text(before)
+        await restart_libvirt(lab)
+        await all_ready(client)
+
+
+async def restart_libvirt(lab: Lab) -> None:
+    """Of node-1, by the supervisor; until the new one answers."""
+    kill(lab, "libvirtd")
+    await domains(lab, "node-1")

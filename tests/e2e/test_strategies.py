@@ -29,6 +29,7 @@ from tests.fakes.images import OciRegistry
 from tests.guests.willing import PANIC, POWER_OFF, RESET, willing
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+FINAL = ("Succeeded", "Failed")
 HERE = "here"
 READY = "I am here"
 DISKS = ("one", "two")
@@ -82,7 +83,7 @@ async def ended(client: Client, name: str) -> str:
         client,
         VirtualMachineInstance,
         ("default", name),
-        lambda v: v is not None and v.status.phase in ("Succeeded", "Failed"),
+        lambda v: v is not None and v.status.phase in FINAL,
     )
     assert found is not None
     return found.status.phase or ""
@@ -166,10 +167,30 @@ async def terminates(lab: Lab, client: Client, image: str) -> None:
     await stopped(client, "terminates")
 
 
+GRACE = 3
+
+
+async def hears_nothing(lab: Lab, client: Client, image: str) -> None:
+    """An instance without a VM that is deleted: it has its grace, and what is killed after that has failed."""
+    vm = to_wire(willing_vm("deaf", image, "Always"))
+    spec = {**vm["spec"]["template"]["spec"], "terminationGracePeriodSeconds": GRACE}
+    made = from_wire({"metadata": vm["metadata"], "spec": spec}, VirtualMachineInstance)
+    await client.create(made)
+    await wait_running(client, "deaf")
+    began = asyncio.get_running_loop().time()
+    await client.delete(VirtualMachineInstance, made.key)
+    found = await until(client, VirtualMachineInstance, made.key, lambda v: v is None or v.status.phase in FINAL)
+    assert found is not None
+    assert found.status.phase == "Failed"
+    assert asyncio.get_running_loop().time() - began >= GRACE
+    assert {"ShuttingDown", "Deleted"} <= set(await reasons(client, "deaf"))
+    await until(client, VirtualMachineInstance, made.key, lambda v: v is None)
+
+
 async def test_how_a_guest_ends_and_its_strategy_decide_what_follows(
     lab: Lab, client: Client, images: dict[str, str]
 ) -> None:
-    stories = (always, rerun_on_failure, once, manual, halted, terminates)
+    stories = (always, rerun_on_failure, once, manual, halted, terminates, hears_nothing)
     names = ("always", "reruns", "once", "manual", "halted", "terminates")
     try:
         async with gates(client, "PanicDevices"), asyncio.TaskGroup() as tasks:
