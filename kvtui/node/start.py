@@ -20,7 +20,7 @@ from kvtui.node.hypervisor import DomainGone, DomainId, Hypervisor, HypervisorRe
 from kvtui.node.network.sandbox import Networks
 from kvtui.node.state import Record, Records, Stage
 from kvtui.node.virtiofs import FileSystems
-from kvtui.node.volumes import persistentstate
+from kvtui.node.volumes import cloudinit, persistentstate
 from kvtui.node.volumes.room import Prepared, Volumes
 
 log = structlog.get_logger()
@@ -98,6 +98,9 @@ class Starter:
             await persistentstate.attach(prepared.kept_state, uuid)
         async with self._slots:
             await self.define(vmi, to_text(domain))
+            if cloudinit.wants_devices(vmi):
+                defined = observe.parse(await self._hypervisor.xml(uuid, XmlKind.INACTIVE))
+                await self._volumes.build_cloud_init(vmi, prepared, uuid, cloudinit.devices(vmi, defined))
             await self._hypervisor.start(uuid, paused=paused)
         record = await self._records.change(record, stage=Stage.STARTED)
         self._recorder.normal(vmi, "Created", "VirtualMachineInstance defined.")

@@ -152,7 +152,8 @@ def shelf(image: str, host_disk: Path) -> dict[str, Any]:
         {"name": "raw", "persistentVolumeClaim": {"claimName": "raw"}},
         {"name": "host", "hostDisk": {"path": str(host_disk), "type": "DiskOrCreate", "capacity": "20Mi"}},
     ]
-    return machine("shelf", disks, volumes)
+    tagged = [{"name": "default", "masquerade": {}, "tag": "lan"}]
+    return machine("shelf", disks, volumes, interfaces=tagged)
 
 
 def commons(image: str) -> dict[str, Any]:
@@ -323,7 +324,10 @@ async def test_what_is_written_into_objects_is_on_labelled_disks(lab: Lab, clien
             "openstack/latest/network_data.json": b'{"links": []}',
         }
         uuid = await firmware(client, SHELF)
-        assert meta == {"instance_id": "shelf.default", "hostname": "shelf", "uuid": uuid}
+        nic = "/sys/class/net/eth0"
+        address, mac = (await viewer.do(f"basename $(readlink -f {nic}/device/..); cat {nic}/address")).split()
+        tagged = {"type": "nic", "bus": "pci", "address": address, "mac": mac, "tags": ["lan"]}
+        assert meta == {"instance_id": "shelf.default", "hostname": "shelf", "uuid": uuid, "devices": [tagged]}
 
         settings = {"colour": b"blue", LONG + "-1": b"one", LONG + "-2": b"two", "bytes": bytes(range(256))}
         assert await iso(viewer, "$(dev CONFIG)") == ("cfgdata", settings)

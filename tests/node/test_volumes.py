@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -20,7 +21,7 @@ from kvtui.api.core.storage import (
     PersistentVolumeClaimStatus,
     PersistentVolumeSpec,
 )
-from kvtui.api.kubevirt.domain import Interface, InterfaceMasquerade
+from kvtui.api.kubevirt.domain import GPU, Interface, InterfaceMasquerade
 from kvtui.api.kubevirt.vmi import CloudInitConfigDriveSource, CloudInitNoCloudSource, HostDisk, Volume
 from kvtui.api.meta import ObjectMeta
 from kvtui.domainxml import BlockSizes
@@ -66,9 +67,20 @@ def test_cloud_init_without_any_data_is_an_error() -> None:
 
 
 def test_config_drive_has_openstacks_tree_with_keys_and_tagged_devices() -> None:
-    tagged = Interface(name="default", masquerade=InterfaceMasquerade(), tag="mgmt", mac_address="02:00:00:00:00:01")
+    tagged = Interface(name="default", masquerade=InterfaceMasquerade(), tag="mgmt")
+    gpu = GPU(name="g", device_name="example.com/gpu", tag="fast")
+    machine = vmi(devices={"interfaces": [tagged], "gpus": [gpu]})
+    domain = ElementTree.fromstring(
+        "<domain><devices>"
+        "<interface><mac address='02:00:00:00:00:01'/><alias name='ua-default'/>"
+        "<address type='pci' domain='0x0000' bus='0x0a' slot='0x01' function='0x2'/></interface>"
+        "<interface><alias name='ua-other'/></interface>"
+        "<hostdev><alias name='ua-gpu-g'/><address type='ccw'/></hostdev>"
+        "</devices></domain>"
+    )
     volume = Volume(name="init", cloud_init_config_drive=CloudInitConfigDriveSource(user_data="x", network_data="n"))
-    built = cloudinit.build(vmi(devices={"interfaces": [tagged]}), volume, UUID, Secrets(keys=("ssh-a", "ssh-b")))
+    keys = Secrets(keys=("ssh-a", "ssh-b"))
+    built = cloudinit.build(machine, volume, UUID, keys, cloudinit.devices(machine, domain))
     assert (built.label, built.file) == ("config-2", "configdrive.iso")
     assert set(built.files) == {
         "openstack/latest/user_data",
@@ -78,7 +90,24 @@ def test_config_drive_has_openstacks_tree_with_keys_and_tagged_devices() -> None
     meta = json.loads(built.files["openstack/latest/meta_data.json"])
     assert meta["instance_id"] == "vm1.default"
     assert meta["public_keys"] == {"0": "ssh-a", "1": "ssh-b"}
-    assert meta["devices"][0]["tags"] == ["mgmt"]
+    assert meta["devices"] == [
+        {"type": "nic", "bus": "pci", "address": "0000:0a:01.2", "mac": "02:00:00:00:00:01", "tags": ["mgmt"]},
+        {"type": "hostdev", "tags": ["fast"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("volume", "tag", "wanted"),
+    [
+        (Volume(name="i", cloud_init_config_drive=CloudInitConfigDriveSource(user_data="x")), "t", True),
+        (Volume(name="i", cloud_init_config_drive=CloudInitConfigDriveSource(user_data="x")), None, False),
+        (Volume(name="i", cloud_init_no_cloud=CloudInitNoCloudSource(user_data="x")), "t", False),
+    ],
+)
+def test_only_a_config_drive_tells_of_tagged_devices(volume: Volume, tag: str | None, wanted: bool) -> None:
+    nic = Interface(name="default", masquerade=InterfaceMasquerade(), tag=tag)
+    machine = vmi(volumes=[volume], devices={"interfaces": [nic]})
+    assert cloudinit.wants_devices(machine) == wanted
 
 
 needs_iso = pytest.mark.skipif(shutil.which("genisoimage") is None, reason="genisoimage is not installed")

@@ -10,6 +10,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 from kvtui.api.kubevirt.vmi import (
     CloudInitConfigDriveSource,
@@ -33,6 +34,18 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A tagged device as the guest finds it, once libvirt has given it a place."""
+
+    type: str
+    """nic or hostdev."""
+    tag: str
+    address: str = ""
+    """On the guest's PCI bus; empty where it has none."""
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CloudInit:
     """An ISO to build."""
 
@@ -52,12 +65,44 @@ def hostname(vmi: VirtualMachineInstance) -> str:
     return name.partition(".")[0][:63]
 
 
-def build(vmi: VirtualMachineInstance, volume: Volume, uuid: str, secrets: Secrets) -> CloudInit:
+def wants_devices(vmi: VirtualMachineInstance) -> bool:
+    """Whether the documents tell where devices are."""
+    first, devices = first_volume(vmi.spec.volumes), vmi.spec.domain.devices
+    tags = [n.tag for n in devices.interfaces] + [g.tag for g in devices.gpus] + [h.tag for h in devices.host_devices]
+    return any(tags) and first is not None and first.cloud_init_config_drive is not None
+
+
+def devices(vmi: VirtualMachineInstance, domain: Element) -> tuple[Device, ...]:
+    """The tagged devices of a domain that was defined."""
+    wanted = vmi.spec.domain.devices
+    nics = [("nic", "interface", d.name, d.tag) for d in wanted.interfaces if d.tag]
+    passed = [("hostdev", "hostdev", f"gpu-{d.name}", d.tag) for d in wanted.gpus if d.tag]
+    passed += [("hostdev", "hostdev", f"hostdevice-{d.name}", d.tag) for d in wanted.host_devices if d.tag]
+    found = []
+    for type_, element, name, tag in (*nics, *passed):
+        for device in domain.findall(f"devices/{element}"):
+            alias, mac = device.find("alias"), device.find("mac")
+            if alias is not None and alias.get("name") == f"ua-{name}":
+                place = _pci(device.find("address"))
+                found.append(Device(type_, tag or "", place, "" if mac is None else mac.get("address", "")))
+    return tuple(found)
+
+
+def _pci(address: Element | None) -> str:
+    if address is None or address.get("type") != "pci":
+        return ""
+    domain, bus, slot, function = (int(address.get(n, "0"), 0) for n in ("domain", "bus", "slot", "function"))
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def build(
+    vmi: VirtualMachineInstance, volume: Volume, uuid: str, secrets: Secrets, devices: Sequence[Device] = ()
+) -> CloudInit:
     """The documents of one volume. Raises InvalidObject when it has no data at all."""
     if (no_cloud := volume.cloud_init_no_cloud) is not None:
         return CloudInit(volume.name, "noCloud.iso", "cidata", _no_cloud(vmi, no_cloud, uuid, secrets))
     if (drive := volume.cloud_init_config_drive) is not None:
-        return CloudInit(volume.name, "configdrive.iso", "config-2", _config_drive(vmi, drive, uuid, secrets))
+        return CloudInit(volume.name, "configdrive.iso", "config-2", _config_drive(vmi, drive, uuid, secrets, devices))
     raise InvalidObject(f"volume {volume.name!r} is not a cloud-init volume")
 
 
@@ -77,7 +122,11 @@ def _no_cloud(
 
 
 def _config_drive(
-    vmi: VirtualMachineInstance, source: CloudInitConfigDriveSource, uuid: str, secrets: Secrets
+    vmi: VirtualMachineInstance,
+    source: CloudInitConfigDriveSource,
+    uuid: str,
+    secrets: Secrets,
+    devices: Sequence[Device],
 ) -> dict[str, bytes]:
     user, network = _data(source, secrets)
     meta: dict[str, object] = {
@@ -87,8 +136,8 @@ def _config_drive(
     }
     if kind := _instancetype(vmi):
         meta = {"instance_type": kind, **meta}
-    if devices := _devices(vmi):
-        meta["devices"] = devices
+    if devices:
+        meta["devices"] = [_entry(device) for device in devices]
     if secrets.keys:
         meta["public_keys"] = {str(n): key for n, key in enumerate(secrets.keys)}
     files = {"openstack/latest/user_data": user, "openstack/latest/meta_data.json": json.dumps(meta).encode()}
@@ -97,13 +146,10 @@ def _config_drive(
     return files
 
 
-def _devices(vmi: VirtualMachineInstance) -> list[dict[str, object]]:
-    interfaces = vmi.spec.domain.devices.interfaces if vmi.spec else []
-    return [
-        {"type": "nic", "mac": interface.mac_address or "", "tags": [interface.tag]}
-        for interface in interfaces
-        if interface.tag
-    ]
+def _entry(device: Device) -> dict[str, object]:
+    place = {"bus": "pci", "address": device.address} if device.address else {}
+    mac = {"mac": device.mac} if device.mac else {}
+    return {"type": device.type, **place, **mac, "tags": [device.tag]}
 
 
 def _instancetype(vmi: VirtualMachineInstance) -> str:

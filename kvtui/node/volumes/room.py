@@ -7,7 +7,7 @@ directory, so they survive a guest's reboot and an agent's restart and go with t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -207,11 +207,8 @@ class Volumes:
 
     async def build_isos(self, vmi: VirtualMachineInstance, prepared: Prepared, uuid: str) -> dict[str, int]:
         """cloud-init and configuration disks, anew for each start of a domain; sizes in bytes by volume."""
-        paths, spec, sizes = prepared.paths, _spec(vmi), {}
-        if (first := cloudinit.first_volume(spec.volumes)) is not None:
-            built = cloudinit.build(vmi, first, uuid, await self._cloud_init_secrets(vmi, first))
-            target = self._own(paths, paths.cloud_init(first.name, built.file))
-            sizes[first.name] = await iso.build(target, built.label, built.files)
+        paths, spec = prepared.paths, _spec(vmi)
+        sizes = await self.build_cloud_init(vmi, prepared, uuid)
         used = {disk.name for disk in spec.domain.devices.disks}
         for volume in spec.volumes:
             if volume.name not in used:
@@ -222,6 +219,17 @@ class Volumes:
                 sizes[volume.name] = await iso.build(target, disk.label, disk.files)
         await self._write_boot_files(vmi, paths)
         return sizes
+
+    async def build_cloud_init(
+        self, vmi: VirtualMachineInstance, prepared: Prepared, uuid: str, devices: Sequence[cloudinit.Device] = ()
+    ) -> dict[str, int]:
+        """The first cloud-init volume alone, with what is known of devices; its size in bytes by its name."""
+        first = cloudinit.first_volume(_spec(vmi).volumes)
+        if first is None:
+            return {}
+        built = cloudinit.build(vmi, first, uuid, await self._cloud_init_secrets(vmi, first), devices)
+        target = self._own(prepared.paths, prepared.paths.cloud_init(first.name, built.file))
+        return {first.name: await iso.build(target, built.label, built.files)}
 
     async def _write_boot_files(self, vmi: VirtualMachineInstance, paths: DomainPaths) -> None:
         """ACPI tables out of Secrets, and an Ignition configuration."""
