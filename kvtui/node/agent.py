@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,6 +104,7 @@ class Agent:
         """What an earlier agent left is known."""
         self.records = Records(layout)
         self.recorder = EventRecorder(client, "virt-handler", clock, host=settings.node)
+        self._labeller = EventRecorder(client, "node-labeller", clock, host=settings.node)
         self.caches = NodeCaches(client, settings.node)
         self._cluster = Informer(client, KubeVirt, optional=True)
         self.consoles = Consoles(watcher, limit=settings.console_log)
@@ -317,6 +318,8 @@ class Agent:
             foreign_memory=lambda: self._knowledge.foreign,
             exclusive_cpus=lambda: len(self._cpus.exclusive),
             port=lambda: self.server.port,
+            obsolete=self._obsolete,
+            labeller=self._labeller,
         )
 
     # What rooms ask of each other
@@ -328,6 +331,15 @@ class Agent:
     def _configuration(self) -> KubeVirtConfiguration | None:
         found = next(iter(self._cluster.all()), None)
         return found.spec.configuration if found is not None else None
+
+    def _obsolete(self) -> Mapping[str, bool]:
+        found = self._configuration()
+        return found.obsolete_cpu_models if found is not None else {}
+
+    def _configured(self) -> None:
+        """The cluster's configuration is another one."""
+        self.registration.poke()
+        self._look_at_all()
 
     def _health(self) -> Health:
         return Health(self._hypervisor.connected and self._knowledge.found is not None)
@@ -385,7 +397,7 @@ class Agent:
         unsubscribe = self._hypervisor.subscribe(self._on_event)
         self.caches.on_vmi(self.look)
         self.caches.pods.subscribe(self._on_pod)
-        self._cluster.subscribe(lambda _old, _new: self._look_at_all())
+        self._cluster.subscribe(lambda _old, _new: self._configured())
         settings = self._settings
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -394,6 +406,7 @@ class Agent:
                     self.server.run(settings.address, settings.port, self._server_tls), name="agent server"
                 )
                 tasks.create_task(self.recorder.run(), name="events")
+                tasks.create_task(self._labeller.run(), name="events about labels")
                 for informer in (*self.caches.all, self._cluster):
                     tasks.create_task(informer.run(), name=f"informer {informer.type.__name__}")
                 tasks.create_task(self._knowledge.run(), name="node facts")

@@ -7,6 +7,7 @@ Source: https://libvirt.org/formatcaps.html, formatdomaincaps.html
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
@@ -173,9 +174,16 @@ def guests(domain_capabilities: Element) -> Guests:
     )
 
 
-def labels(found: Host, runs: Guests, obsolete: frozenset[str] = OBSOLETE) -> dict[str, str]:
-    """Labels of the Node that schedulers and the migration controller select by."""
+def labels(found: Host, runs: Guests, configured: Mapping[str, bool] | None = None) -> dict[str, str]:
+    """Labels of the Node that schedulers and the migration controller select by.
+
+    `configured`: models that the cluster calls obsolete beyond the usual ones, or not after all.
+    """
+    chosen = configured or {}
+    obsolete = (OBSOLETE | {m for m, yes in chosen.items() if yes}) - {m for m, yes in chosen.items() if not yes}
     made: dict[str, str] = {}
+    if chosen.get(runs.host_model):
+        made[OBSOLETE_HOST] = "true"
     if found.arch == "x86_64":
         made |= {f"cpu-model.node.kubevirt.io/{m}": "true" for m in runs.usable if m not in obsolete}
         made |= {f"cpu-model-migration.node.kubevirt.io/{m}": "true" for m in runs.known if m not in obsolete}
@@ -197,7 +205,9 @@ def labels(found: Host, runs: Guests, obsolete: frozenset[str] = OBSOLETE) -> di
     return {key: value for key, value in made.items() if _is_label(key)}
 
 
+OBSOLETE_HOST = "node-labeller.kubevirt.io/obsolete-host-model"
 PREFIXES = (
+    OBSOLETE_HOST,
     "cpu-model.node.kubevirt.io/",
     "cpu-model-migration.node.kubevirt.io/",
     "cpu-feature.node.kubevirt.io/",

@@ -25,6 +25,7 @@ from kvtui.api.meta import ObjectMeta, OwnerReference
 from kvtui.api.times import to_micro_time, to_time
 from kvtui.api.wire import ObjectKey
 from kvtui.client.rest import Client, Patch
+from kvtui.controlloop.recorder import EventRecorder
 from kvtui.errors import AlreadyExists, KvtuiError, NotFound
 from kvtui.node import capabilities, hugepages
 from kvtui.node.build import NodeTraits
@@ -149,7 +150,12 @@ class Registration:
         foreign_memory: Callable[[], int],
         exclusive_cpus: Callable[[], int],
         port: Callable[[], int],
+        obsolete: Callable[[], Mapping[str, bool]],
+        labeller: EventRecorder,
     ) -> None:
+        """`obsolete` are CPU models as the cluster's configuration marks them; `labeller` tells of labels."""
+        self._obsolete = obsolete
+        self._labeller = labeller
         self._client = client
         self._settings = settings
         self._storage = storage
@@ -226,6 +232,8 @@ class Registration:
         meta = self._metadata(node, traits)
         if meta:
             node = await self._patch({"metadata": meta})
+        if traits is not None and capabilities.OBSOLETE_HOST in meta.get("labels", {}):
+            self._tell_obsolete(node, traits.guests.host_model)
         now = to_time(self._clock())
         disk = await asyncio.to_thread(os.statvfs, self._storage)
         memory_free = await asyncio.to_thread(_memory_available)
@@ -254,6 +262,11 @@ class Registration:
                 pages=hugepages.resources(pages, usable),
             )
         await self._client.patch(Node, key, {"status": status}, how=Patch.STRATEGIC, subresource="status")
+
+    def _tell_obsolete(self, node: Node, model: str) -> None:
+        if node.metadata.labels.get(capabilities.OBSOLETE_HOST) == "true":
+            words = f"the host-model CPU of this node, {model}, is among the cluster's obsolete models"
+            self._labeller.warning(node, "HostModelIsObsolete", words)
 
     async def renew(self) -> None:
         """The Lease by which the control plane knows that this agent lives."""
@@ -300,7 +313,7 @@ class Registration:
             wanted |= dict.fromkeys(CPU_MANAGER, "true" if self._exclusive_cpus() else "false")
             wanted[ACCELERATOR] = "kvm" if traits.kvm else "emulation"
             if SKIP_LABELS not in node.metadata.annotations:
-                found = capabilities.labels(traits.host, traits.guests)
+                found = capabilities.labels(traits.host, traits.guests, self._obsolete())
                 old = {k for k in node.metadata.labels if k.startswith(capabilities.PREFIXES)}
                 wanted |= dict.fromkeys(old - found.keys()) | found
         labels = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}

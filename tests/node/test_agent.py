@@ -20,6 +20,7 @@ from kvtui.api.core.storage import (
     PersistentVolumeClaim,
     PersistentVolumeSpec,
 )
+from kvtui.api.kubevirt.config import KubeVirt, KubeVirtConfiguration, KubeVirtSpec
 from kvtui.api.kubevirt.domain import Disk, DiskTarget, Firmware
 from kvtui.api.kubevirt.vmi import (
     ContainerDiskSource,
@@ -64,6 +65,24 @@ async def test_the_node_registers_with_labels_capacity_and_lease(bench: Bench) -
     lease = await bench.until(Lease, (LEASES, NODE), lambda found: found is not None)
     assert lease is not None
     assert lease.spec.holder_identity == NODE
+
+
+async def test_a_host_model_that_the_cluster_calls_obsolete_is_told_and_labelled(bench: Bench) -> None:
+    label = "node-labeller.kubevirt.io/obsolete-host-model"
+    configuration = KubeVirtConfiguration(obsolete_cpu_models={"EPYC": True})
+    about = ObjectMeta(name="kubevirt", namespace="default")
+    made = await bench.client.create(KubeVirt(metadata=about, spec=KubeVirtSpec(configuration=configuration)))
+    await bench.until(Node, ("", NODE), lambda n: n is not None and n.metadata.labels.get(label) == "true")
+
+    async def told() -> bool:
+        events = (await bench.client.list(Event, "default")).items
+        return ("HostModelIsObsolete", "node-labeller", NODE) in {
+            (e.reason, e.source.component, e.involved_object.name) for e in events
+        }
+
+    await bench.eventually(told)
+    await bench.client.delete(KubeVirt, made.key)
+    await bench.until(Node, ("", NODE), lambda n: n is not None and label not in n.metadata.labels)
 
 
 async def test_an_instance_runs_and_its_pod_has_an_address(bench: Bench) -> None:

@@ -29,9 +29,10 @@ GUESTS = """
 MODEL, MIGRATION = "cpu-model.node.kubevirt.io/", "cpu-model-migration.node.kubevirt.io/"
 
 
-def _labels(arch: str = "x86_64", host_model: str = "yes") -> dict[str, str]:
+def _labels(arch: str = "x86_64", host_model: str = "yes", configured: dict[str, bool] | None = None) -> dict[str, str]:
     host = capabilities.host(ElementTree.fromstring(HOST.format(arch=arch)))
-    return capabilities.labels(host, capabilities.guests(ElementTree.fromstring(GUESTS.format(host_model=host_model))))
+    guests = capabilities.guests(ElementTree.fromstring(GUESTS.format(host_model=host_model)))
+    return capabilities.labels(host, guests, configured)
 
 
 def _below(prefix: str, labels: dict[str, str]) -> set[str]:
@@ -41,6 +42,13 @@ def _below(prefix: str, labels: dict[str, str]) -> set[str]:
 def test_models_that_are_not_ruled_out_are_offered_and_all_known_ones_migrate() -> None:
     assert _below(MODEL, _labels()) == {"Nehalem", "Penryn"}
     assert _below(MIGRATION, _labels()) == {"Nehalem", "Penryn", "EPYC-Rome", "EPYC"}
+
+
+def test_the_cluster_says_which_models_are_obsolete_beyond_the_usual_ones() -> None:
+    assert _below(MODEL, _labels(configured={"Penryn": True, "qemu64": False})) >= {"Nehalem"}
+    assert "Penryn" not in _below(MODEL, _labels(configured={"Penryn": True}))
+    assert "node-labeller.kubevirt.io/obsolete-host-model" not in _labels(configured={"EPYC": False})
+    assert _labels(configured={"EPYC": True})["node-labeller.kubevirt.io/obsolete-host-model"] == "true"
 
 
 def test_the_host_model_is_told_with_what_it_demands() -> None:
