@@ -48,18 +48,23 @@ class Statistics:
         self._hypervisor = hypervisor
         self._asking = asyncio.Lock()
         self._last: Stats | None = None
+        self._complete = False
+        self._forgetting: asyncio.TimerHandle | None = None
 
-    async def get(self) -> Stats:
-        """At most `FRESH` seconds old. Raises Unreachable."""
+    async def get(self, *, dirty_rates: bool = False) -> Stats:
+        """At most `FRESH` seconds old; dirty rates cost QEMU a question more. Raises Unreachable."""
         async with self._asking:
-            if self._last is None:
-                self._last = await self._hypervisor.stats(dirty_rates=True)
-                asyncio.get_running_loop().call_later(FRESH, self._forget)
+            if self._last is None or (dirty_rates and not self._complete):
+                self._last = await self._hypervisor.stats(dirty_rates=dirty_rates)
+                self._complete = dirty_rates
+                if self._forgetting is not None:
+                    self._forgetting.cancel()
+                self._forgetting = asyncio.get_running_loop().call_later(FRESH, self._forget)
             return self._last
 
     def _forget(self) -> None:
         """Hundreds of guests say a lot; it need not be kept until somebody asks again."""
-        self._last = None
+        self._last = self._forgetting = None
 
 
 class Measurements:
@@ -115,7 +120,7 @@ class Measurements:
     async def text(self) -> str:
         """All metrics of this node. A libvirt that does not answer leaves out the guests."""
         try:
-            stats = await self.statistics.get()
+            stats = await self.statistics.get(dirty_rates=True)
         except Unreachable as error:
             log.info("libvirt tells no statistics", error=str(error))
             stats = {}

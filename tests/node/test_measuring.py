@@ -86,6 +86,9 @@ async def test_however_many_scrape_libvirt_is_asked_once() -> None:
     assert hypervisor.stats_calls == 0
     await asyncio.gather(*(statistics.get() for _ in range(20)))
     assert hypervisor.stats_calls == 1
+    await asyncio.gather(*(statistics.get(dirty_rates=True) for _ in range(20)))
+    await statistics.get()
+    assert hypervisor.stats_calls == 2
     running.cancel()
 
 
