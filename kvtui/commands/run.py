@@ -229,6 +229,9 @@ def _main(
     """Runs until SIGTERM or SIGINT, which end it cleanly with status 0."""
     configure_logs()
     log.info("process begins", process=name, pid=os.getpid())
+    if sys.version_info < (3, 12):
+        # The watcher of later versions; the older one keeps a thread for each DHCP server.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_until_signal(work))
