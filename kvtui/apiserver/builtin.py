@@ -320,6 +320,24 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         generation=True,
         strategy=webhooks.WebhookConfigurations(),
     ),
+    *(
+        _info(
+            f"admissionregistration.k8s.io/{version}",
+            plural,
+            kind,
+            namespaced=False,
+            categories=("api-extensions",),
+            generation=True,
+            bucket=f"{plural}.admissionregistration.k8s.io",
+            stored="admissionregistration.k8s.io/v1",
+            strategy=strategy,
+        )
+        for version in ("v1", "v1beta1", "v1alpha1")
+        for plural, kind, strategy in (
+            ("mutatingadmissionpolicies", "MutatingAdmissionPolicy", policies.Mutations()),
+            ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", policies.MutationBindings()),
+        )
+    ),
     _info(
         "admissionregistration.k8s.io/v1",
         "validatingadmissionpolicies",

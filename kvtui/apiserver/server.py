@@ -43,6 +43,7 @@ from kvtui.apiserver.objects import Objects
 from kvtui.apiserver.pki import Pki, ensure_pki
 from kvtui.apiserver.plugins.escalation import Escalation
 from kvtui.apiserver.plugins.event_rate import EventRate
+from kvtui.apiserver.plugins.mutations import Mutations
 from kvtui.apiserver.plugins.node_restriction import NodeRestriction
 from kvtui.apiserver.plugins.pods import LimitRanges, Priority, ServiceAccounts
 from kvtui.apiserver.plugins.policies import Policies
@@ -140,7 +141,8 @@ class ApiServer:
         if self._lookups is not None:
             self._lookups.open(store, authorizer)
         webhooks = Webhooks(store, resources)
-        plugins = (*_plugins(store, resources, authorizer), *self._admission, webhooks)
+        later = (Mutations(store, resources), webhooks)
+        plugins = (*_plugins(store, resources, authorizer), *self._admission, *later)
         objects = Objects(store, resources, admission=plugins)
         tokens = Tokens(pki.token_key)
         authenticator = Authenticator(store, tokens, clock=time.time, static=self._static_tokens())

@@ -39,7 +39,6 @@ LEFT_OUT = {
     "ConversionWebhook": "starts a webhook from an image",
     "CustomResourceFieldSelectors": "starts a webhook from an image, to see a field in two versions",
     "Aggregator": "starts an API server from an image",
-    "MutatingAdmissionPolicy": "not served: its expressions build typed objects, which the CEL library cannot",
     "compacted away": "waits for etcd's compaction, which has its own time of five minutes",
     "Kubectl logs": "reads what a container wrote",
     "Guestbook|Update Demo": "asks a container over the network",

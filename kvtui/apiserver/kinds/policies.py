@@ -1,6 +1,7 @@
-"""ValidatingAdmissionPolicies and their bindings: defaults, and expressions that can be compiled.
+"""Admission policies and their bindings: defaults, and expressions that can be compiled.
 
-Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/.
+Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/,
+https://kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy/.
 """
 
 from __future__ import annotations
@@ -43,6 +44,74 @@ class Policies(Strategy):
             if problem:
                 causes.append(status.invalid_value(path, text, problem))
         return causes
+
+
+class Mutations(Strategy):
+    """What is changed, and of what."""
+
+    def default(self, obj: Object) -> None:
+        spec = obj.get("spec")
+        if isinstance(spec, dict):
+            spec.setdefault("failurePolicy", "Fail")
+            spec.setdefault("reinvocationPolicy", "Never")
+            default_match(spec.get("matchConstraints"))
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes: list[Cause] = []
+        if not spec.get("mutations"):
+            causes.append(status.required("spec.mutations", "mutations must be non-empty"))
+        if not (spec.get("matchConstraints") or {}).get("resourceRules"):
+            causes.append(status.required("spec.matchConstraints.resourceRules"))
+        for key, allowed in (("failurePolicy", ("Fail", "Ignore")), ("reinvocationPolicy", ("IfNeeded", "Never"))):
+            if spec.get(key) not in allowed:
+                causes.append(status.not_supported(f"spec.{key}", str(spec.get(key)), allowed))
+        causes += _selector_causes(spec.get("matchConstraints"), "spec.matchConstraints")
+        for path, text in _expressions(spec):
+            if problem := _problem(text):
+                causes.append(status.invalid_value(path, text, problem))
+        for index, mutation in enumerate(spec.get("mutations") or ()):
+            causes += _mutation_causes(mutation, f"spec.mutations[{index}]")
+        return causes
+
+
+_PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+"""Types of mutations and their fields."""
+
+
+def _mutation_causes(mutation: Object, at: str) -> list[Cause]:
+    chosen = mutation.get("patchType")
+    if chosen not in _PATCHES:
+        return [status.not_supported(f"{at}.patchType", str(chosen or ""), tuple(_PATCHES))]
+    causes: list[Cause] = []
+    for type_, key in _PATCHES.items():
+        given = mutation.get(key)
+        if type_ != chosen and given is not None:
+            causes.append(status.forbidden_field(f"{at}.{key}", f"not allowed when patchType is {chosen}"))
+        if type_ != chosen:
+            continue
+        text = str((given or {}).get("expression") or "")
+        if not text.strip():
+            causes.append(status.required(f"{at}.{key}.expression"))
+        elif problem := _problem(text, construction=True):
+            causes.append(status.invalid_value(f"{at}.{key}.expression", text, problem))
+    return causes
+
+
+class MutationBindings(Strategy):
+    """Where a policy of changes holds."""
+
+    def default(self, obj: Object) -> None:
+        spec = obj.get("spec")
+        if isinstance(spec, dict):
+            default_match(spec.get("matchResources"))
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes = [] if spec.get("policyName") else [status.required("spec.policyName")]
+        selector = (spec.get("paramRef") or {}).get("selector")
+        causes += _selector_problem(selector, "spec.paramRef.selector")
+        return causes + _selector_causes(spec.get("matchResources"), "spec.matchResources")
 
 
 class Bindings(Strategy):
@@ -115,11 +184,11 @@ def _expressions(spec: Object) -> Iterator[tuple[str, str]]:
         yield f"spec.auditAnnotations[{index}].valueExpression", str(item.get("valueExpression") or "")
 
 
-def _problem(text: str) -> str:
+def _problem(text: str, *, construction: bool = False) -> str:
     from kvtui.apiserver.schema import cel_policy  # brings a library that most servers never need
 
     try:
-        cel_policy.compile_expression(text)
+        (cel_policy.compile_construction if construction else cel_policy.compile_expression)(text)
     except cel_policy.NotEvaluated as error:
         return str(error)
     return ""

@@ -20,6 +20,7 @@ class Matching:
     """Answers from the registry and the stored namespaces."""
 
     def __init__(self, store: Store, resources: Resources) -> None:
+        self._store = store
         self._resources = resources
         self._namespaces = store.bucket("namespaces")
 
@@ -69,6 +70,31 @@ class Matching:
     def namespace(self, name: str) -> Object | None:
         record = self._namespaces.get_latest(("", name)) if name else None
         return record.decode() if record is not None else None
+
+    def params(self, policy: Object, binding: Object, request: AdmissionRequest) -> list[Object | None]:
+        """The parameters of a policy where it is bound.
+
+        Raises NotEvaluated when there are none and the binding does not allow that.
+        """
+        from kvtui.apiserver.schema.cel_policy import NotEvaluated  # brings a library that most servers never need
+
+        kind, reference = policy.get("paramKind"), binding.get("paramRef")
+        if not kind or not reference:
+            return [None]
+        info = self._resources.by_kind(str(kind.get("apiVersion")), str(kind.get("kind")))
+        if info is None:
+            raise NotEvaluated(f"failed to find resource referenced by paramKind: '{kind.get('apiVersion')}'")
+        namespace = (reference.get("namespace") or request.namespace) if info.namespaced else ""
+        bucket = self._store.bucket(info.bucket)
+        if reference.get("name"):
+            record = bucket.get((namespace, reference["name"]))
+            found = [record.decode()] if record is not None else []
+        else:
+            objs = (r.decode() for r in bucket.snapshot(namespace))
+            found = [o for o in objs if matches(reference.get("selector") or {}, o)]
+        if not found and reference.get("parameterNotFoundAction") == "Deny":
+            raise NotEvaluated("no params found for policy binding with `Deny` parameterNotFoundAction")
+        return [*found]
 
     def data(self, request: AdmissionRequest, params: Object | None = None) -> dict[str, Any]:
         """What expressions see."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from kvtui.api.admission import AdmissionRequest, Denied
 from kvtui.apiserver.plugins.base import Object, Plugin, spec
-from kvtui.apiserver.plugins.matching import Matching, matches
+from kvtui.apiserver.plugins.matching import Matching
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import Resources
 from kvtui.apiserver.schema import cel_policy
@@ -56,8 +56,6 @@ class Policies(Plugin):
     """Asks every policy that is bound to the object of a request."""
 
     def __init__(self, store: Store, resources: Resources) -> None:
-        self._store = store
-        self._resources = resources
         self._policies = store.bucket(f"validatingadmissionpolicies.{_GROUP}")
         self._bindings = store.bucket(f"validatingadmissionpolicybindings.{_GROUP}")
         self._matching = Matching(store, resources)
@@ -92,7 +90,7 @@ class Policies(Plugin):
 
     def _violations(self, policy: _Policy, binding: Object, request: AdmissionRequest) -> list[_Violation]:
         try:
-            given = self._params(policy, binding, request)
+            given = self._matching.params(policy.spec, binding, request)
         except NotEvaluated as error:
             return [] if policy.ignores_failures else [_Violation(str(error))]
         found: list[_Violation] = []
@@ -117,26 +115,6 @@ class Policies(Plugin):
                     text = f"expression '{check.expression.text.strip()}' resulted in error: {error}"
                     found.append(_Violation(text))
         return found
-
-    def _params(self, policy: _Policy, binding: Object, request: AdmissionRequest) -> list[Object | None]:
-        """Raises NotEvaluated when there are none and the binding does not allow that."""
-        kind, reference = policy.spec.get("paramKind"), binding.get("paramRef")
-        if not kind or not reference:
-            return [None]
-        info = self._resources.by_kind(str(kind.get("apiVersion")), str(kind.get("kind")))
-        if info is None:
-            raise NotEvaluated(f"failed to find resource referenced by paramKind: '{kind.get('apiVersion')}'")
-        namespace = (reference.get("namespace") or request.namespace) if info.namespaced else ""
-        bucket = self._store.bucket(info.bucket)
-        if reference.get("name"):
-            record = bucket.get((namespace, reference["name"]))
-            found = [record.decode()] if record is not None else []
-        else:
-            objs = (r.decode() for r in bucket.snapshot(namespace))
-            found = [o for o in objs if matches(reference.get("selector") or {}, o)]
-        if not found and reference.get("parameterNotFoundAction") == "Deny":
-            raise NotEvaluated("no params found for policy binding with `Deny` parameterNotFoundAction")
-        return [*found]
 
     def _act(
         self,

@@ -14,8 +14,9 @@ import msgspec
 
 from kvtui.api.admission import AdmissionRequest, Denied
 from kvtui.apiserver.plugins.base import Object
+from kvtui.apiserver.plugins.changing import foreign
 from kvtui.apiserver.plugins.matching import user_info
-from kvtui.apiserver.resources import ResourceInfo, Subresource
+from kvtui.apiserver.resources import ResourceInfo
 from kvtui.errors import Cause
 
 GROUP = "admission.k8s.io"
@@ -88,12 +89,6 @@ class Verdict:
 def version_of(accepted: Any) -> str:
     """The first version of reviews that a webhook takes and the server knows."""
     return next((v for v in accepted or () if v in _KNOWN), _KNOWN[0])
-
-
-def foreign(request: AdmissionRequest, info: ResourceInfo) -> Subresource | None:
-    """The subresource, if what is created there is of another kind than the resource, such as an eviction."""
-    sub = info.subresource(request.subresource) if request.subresource and request.operation == "CREATE" else None
-    return sub if sub is not None and sub.version else None
 
 
 def question(

@@ -14,30 +14,26 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import structlog
 
 from kvtui.api.admission import AdmissionRequest, Denied
-from kvtui.apiserver import metadata, status
+from kvtui.apiserver import status
 from kvtui.apiserver.bootstrap import SYSTEM
 from kvtui.apiserver.patch import json_patch
 from kvtui.apiserver.patch.errors import PatchError
 from kvtui.apiserver.plugins import webhook_review
-from kvtui.apiserver.plugins.base import Object, Plugin, meta
+from kvtui.apiserver.plugins.base import Object, Plugin
+from kvtui.apiserver.plugins.changing import NotSound, shown, sound
 from kvtui.apiserver.plugins.matching import Matching
 from kvtui.apiserver.plugins.webhook_client import NotCalled, WebhookClient
 from kvtui.apiserver.plugins.webhook_review import Malformed
 from kvtui.apiserver.record import Record, encode
 from kvtui.apiserver.resources import ResourceInfo, Resources
-from kvtui.apiserver.schema import decoding
 from kvtui.apiserver.store import Bucket, Store
 from kvtui.errors import Cause
 
 log = structlog.get_logger()
 _GROUP = "admissionregistration.k8s.io"
-_IDENTITY = ("name", "namespace", "uid", "generateName")
-_OWN = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion")
-"""What only the server decides about an object."""
 _KEPT = 256
 
 
@@ -157,7 +153,7 @@ class Webhooks(Plugin):
         info = self._matching.info(replace(request, version=matched)) or info
         uid, objects = (
             str(uuid.uuid4()),
-            (_shown(request.object, request, info), _shown(request.old_object, request, info)),
+            (shown(request.object, request, info), shown(request.old_object, request, info)),
         )
         body = webhook_review.question(request, info, matched, accepted, uid, objects)
         seconds = float(hook.spec.get("timeoutSeconds") or 10)
@@ -211,41 +207,16 @@ def _compile(spec: Object) -> _Hook:
     return _Hook(str(spec.get("name") or ""), spec, tuple(conditions))
 
 
-def _shown(obj: Object | None, request: AdmissionRequest, info: ResourceInfo) -> Object | None:
-    """A stored object in the version that a webhook wants to see."""
-    if obj is None or webhook_review.foreign(request, info) is not None:
-        return obj
-    if info.convert_out is not None:
-        obj = info.convert_out(msgspec.json.decode(encode(obj)))
-    return {**obj, "apiVersion": info.api_version}
-
-
 def _patched(hook: _Hook, request: AdmissionRequest, info: ResourceInfo, operations: Any) -> Object:
     """Raises Denied for a patch that cannot be applied, or that makes another object of it."""
-    before = _shown(request.object, request, info)
+    before = shown(request.object, request, info)
     assert before is not None
-    assert request.object is not None
     try:
-        made = json_patch.apply(before, operations)
-        if not isinstance(made, dict) or any(meta(made).get(k) != meta(before).get(k) for k in _IDENTITY):
-            raise _failed(f'the patch of webhook "{hook.name}" makes another object of it')
-        given = metadata.coerce(made)
-        metadata.drop_unknown(given)
-    except (PatchError, status.Failure) as error:
+        return sound(before, json_patch.apply(before, operations), request, info)
+    except PatchError as error:
         raise _failed(f'the patch of webhook "{hook.name}" cannot be applied: {error}') from error
-    for key in _OWN:
-        given.pop(key, None)
-        if key in meta(before):
-            given[key] = meta(before)[key]
-    if info.convert_in is not None:
-        made = info.convert_in(made)
-    made["apiVersion"], made["kind"] = request.object["apiVersion"], request.object["kind"]
-    if info.schema is not None and not info.custom:
-        decoding.fill_nulls(made, info.node)
-        if problem := decoding.misfit(made, info.node, info.kind, info.api_version):
-            raise _failed(f'the patch of webhook "{hook.name}" makes no valid object: {problem}')
-        info.schema.get().prune(made)
-    return {**made}
+    except NotSound as error:
+        raise _failed(f'the patch of webhook "{hook.name}" {error}') from error
 
 
 def _failed(text: str) -> Denied:

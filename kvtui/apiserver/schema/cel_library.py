@@ -63,7 +63,13 @@ def functions() -> list[Any]:
         *_urls(),
         *_addresses(),
         *_versions(),
+        _global("jsonpatch.escapeKey", _T.STRING, [_T.STRING], _escape_key),
     ]
+
+
+def _escape_key(text: str) -> str:
+    """A name as a step of a JSON pointer."""
+    return text.replace("~", "~0").replace("/", "~1")
 
 
 def _sorted(items: list[Any]) -> bool:

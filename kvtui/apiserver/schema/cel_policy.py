@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from kvtui.apiserver.schema.cel import plain_error
+from kvtui.apiserver.schema.node import Node
 
 VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
 
@@ -37,6 +38,18 @@ class Expression:
             raise NotEvaluated(plain_error(str(result.value())))
         return result.value()
 
+    def builds(self, data: dict[str, Any], node: Node | None) -> Any:
+        """What the expression makes, for a place of a schema. Raises NotEvaluated."""
+        from kvtui.apiserver.schema.cel_objects import from_cel
+
+        try:
+            result = self.program.eval(data=data)
+            if result.type().name() == "ERROR":
+                raise NotEvaluated(plain_error(str(result.value())))
+            return from_cel(result.plain_value(), node)
+        except RuntimeError as error:
+            raise NotEvaluated(plain_error(str(error))) from error
+
     def holds(self, data: dict[str, Any]) -> bool:
         """Raises NotEvaluated, also for a value that is neither true nor false."""
         value = self.evaluate(data)
@@ -52,6 +65,13 @@ def compile_expression(text: str) -> Expression:
     except RuntimeError as error:
         words = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
         raise NotEvaluated(f"compilation failed: {words}") from error
+
+
+def compile_construction(text: str) -> Expression:
+    """The same for an expression that builds objects or patches."""
+    from kvtui.apiserver.schema.cel_objects import as_maps
+
+    return Expression(text, compile_expression(as_maps(text)).program)
 
 
 def with_variables(data: dict[str, Any], variables: list[tuple[str, Expression]]) -> dict[str, Any]:

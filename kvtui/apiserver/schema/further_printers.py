@@ -150,6 +150,12 @@ def _policy(obj: Object, now: datetime) -> list[Any]:
     return [len(spec(obj).get("validations") or ()), shown, created(obj, now)]
 
 
+def _mutation(obj: Object, now: datetime) -> list[Any]:
+    kind = spec(obj).get("paramKind") or {}
+    shown = f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else UNSET
+    return [len(spec(obj).get("mutations") or ()), shown, created(obj, now)]
+
+
 def _policy_binding(obj: Object, now: datetime) -> list[Any]:
     given = spec(obj).get("paramRef") or {}
     shown = UNSET
@@ -224,6 +230,8 @@ FURTHER: dict[tuple[str, str], Printer] = {
         columns("Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"), _level
     ),
     (_HOOKS, "ValidatingAdmissionPolicy"): Printer(columns("Validations:integer", "ParamKind", "Age"), _policy),
+    (_HOOKS, "MutatingAdmissionPolicy"): Printer(columns("Mutations:integer", "ParamKind", "Age"), _mutation),
+    (_HOOKS, "MutatingAdmissionPolicyBinding"): Printer(columns("PolicyName", "ParamRef", "Age"), _policy_binding),
     (_HOOKS, "ValidatingAdmissionPolicyBinding"): Printer(columns("PolicyName", "ParamRef", "Age"), _policy_binding),
     ("", "PodTemplate"): Printer(columns("Containers", "Images", "Pod Labels"), _pod_template),
     ("node.k8s.io", "RuntimeClass"): Printer(
