@@ -48,11 +48,18 @@ _VALUE_TEXT = (
 _ANNOTATIONS_LIMIT = 256 * 1024
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED_BASE = 58
+_SUFFIX = 5
 
 
 def generate(base: str) -> str:
     """A name from metadata.generateName: base cut to 58 characters and 5 random ones."""
-    return base[:_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(5))
+    return base[:_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(_SUFFIX))
+
+
+def is_generated(name: str, base: str) -> bool:
+    """Whether the name may have been made from that metadata.generateName."""
+    start = base[:_GENERATED_BASE]
+    return name.startswith(start) and len(name) == len(start) + _SUFFIX
 
 
 def is_label(text: str) -> bool:

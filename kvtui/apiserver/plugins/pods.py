@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from kvtui.api import quantity
 from kvtui.api.admission import AdmissionRequest, Denied
+from kvtui.apiserver import names
 from kvtui.apiserver.plugins.base import Object, Plugin, spec
 from kvtui.apiserver.store import Store
 from kvtui.errors import InvalidQuantity
@@ -17,8 +18,11 @@ from kvtui.errors import InvalidQuantity
 _PODS = frozenset((("", "pods"),))
 
 
-def _forbidden(request: AdmissionRequest, detail: str) -> Denied:
-    shown = f'{request.resource} "{request.name}"' if request.name else request.resource
+def _forbidden(request: AdmissionRequest, detail: str, *, early: bool = False) -> Denied:
+    """`early`: while objects are still changed, where Kubernetes has not made up names yet."""
+    base = str((request.object or {}).get("metadata", {}).get("generateName") or "")
+    name = base if early and base and names.is_generated(request.name, base) else request.name
+    shown = f'{request.resource} "{name}"' if name else request.resource
     return Denied(f"{shown} is forbidden: {detail}")
 
 
@@ -40,7 +44,7 @@ class Priority(Plugin):
         if name:
             record = self._classes.get(("", name))
             if record is None:
-                raise _forbidden(request, f"no PriorityClass with name {name} was found")
+                raise _forbidden(request, f"no PriorityClass with name {name} was found", early=True)
             chosen = record.decode()
         else:
             chosen = self._default()
@@ -76,6 +80,7 @@ class ServiceAccounts(Plugin):
             raise _forbidden(
                 request,
                 f'error looking up service account {request.namespace}/{name}: serviceaccount "{name}" not found',
+                early=True,
             )
         return []
 

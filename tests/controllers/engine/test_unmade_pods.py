@@ -46,3 +46,27 @@ async def test_conditions_are_as_observed(tmp_path: Path, case: dict[str, Any]) 
         except TimeoutError:
             found = await plane.client.get(VirtualMachineInstance, vmi.key)
             assert [(c.type, c.status, c.reason, c.message) for c in found.status.conditions] == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"priorityClassName": "high"}, "no PriorityClass with name high was found"),
+        (
+            {"serviceAccountName": "robot"},
+            'error looking up service account pods/robot: serviceaccount "robot" not found',
+        ),
+    ],
+)
+async def test_what_forbids_a_pod_before_it_has_a_name(tmp_path: Path, spec: dict[str, Any], why: str) -> None:
+    async with control_plane(tmp_path) as plane:
+        await plane.client.create(Namespace(metadata=ObjectMeta(name="pods")))
+        domain = {"memory": {"guest": "64Mi"}, "devices": {}}
+        whole = {"metadata": {"name": "web", "namespace": "pods"}, "spec": {"domain": domain, **spec}}
+        vmi = await plane.client.create(from_wire(whole, VirtualMachineInstance))
+        wanted = f'failed to create virtual machine pod: pods "virt-launcher-web-" is forbidden: {why}'
+        await plane.until(
+            VirtualMachineInstance,
+            vmi.key,
+            lambda found: found is not None and any(c.message == wanted for c in found.status.conditions),
+        )
