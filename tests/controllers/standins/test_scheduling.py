@@ -66,6 +66,37 @@ def test_what_does_not_fit_is_named_per_resource() -> None:
     )
 
 
+def pinned(name: str = "p", *, cpus: str, on: str = "") -> Pod:
+    """A Pod whose CPUs are to be its own."""
+    resources = {"requests": {"cpu": cpus, "memory": "1Gi"}, "limits": {"cpu": cpus, "memory": "1Gi"}}
+    sidecar = {"name": "log", "resources": {"requests": {"cpu": "15m"}, "limits": {"cpu": "15m"}}}
+    containers = [{"name": "compute", "resources": resources}, sidecar]
+    selector = {"kubernetes.io/os": "linux", "kubevirt.io/cpumanager": "true"}
+    return pod(name, node=on, spec={"nodeSelector": selector, "containers": containers})
+
+
+def giving(name: str, *, cpus: str) -> Node:
+    labels = {"kubernetes.io/os": "linux", "kubevirt.io/cpumanager": "true"}
+    return node(name, metadata={"labels": labels}, status={"allocatable": {"kvtui.io/exclusive-cpu": cpus}})
+
+
+def test_cpus_of_ones_own_are_found_where_a_node_gives_them() -> None:
+    nodes = [node("a"), giving("b", cpus="1"), giving("c", cpus="3")]
+    assert place(pinned(cpus="2"), nodes).node == "c"
+    decision = place(pinned(cpus="2"), nodes, [pinned("first", cpus="2", on="c"), pod("other", node="c")])
+    assert decision.message == (
+        "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: "
+        "0/3 nodes are available: 1 No preemption victims found for incoming pod, "
+        "2 Preemption is not helpful for scheduling."
+    )
+
+
+def test_guests_that_share_use_cpus_that_nobody_owns() -> None:
+    nodes = [giving("a", cpus="3")]
+    assert place(pod(cpu="4"), nodes).node == "a"
+    assert "Insufficient cpu" in place(pod(cpu="4"), nodes, [pinned("first", cpus="1", on="a")]).message
+
+
 def test_a_full_cluster() -> None:
     present = [pod(f"x{n}", node=n, memory="8Gi") for n in "abc"]
     assert place(pod(), present=present).message == (
