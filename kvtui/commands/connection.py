@@ -143,6 +143,19 @@ def overrides_of(options: dict[str, Any]) -> Overrides:
     return Overrides(options.get("cluster") or "", options.get("kube_user") or "", **fields)
 
 
+def connection_words(options: dict[str, Any]) -> list[str]:
+    """The same flags once more, to stand before the verb of another command."""
+    named = {name: name for section in _FIELDS.values() for name in section} | {"as_user": "as", "kube_user": "user"}
+    words: list[str] = []
+    for name, flag in (named | {"cluster": "cluster", "request_timeout": "request-timeout"}).items():
+        given = options.get(name)
+        flag = f"--{flag.replace('_', '-')}"
+        for value in given if isinstance(given, (tuple, list)) else (given,):
+            if value:
+                words += [flag] if value is True else [flag, str(value)]
+    return words
+
+
 def settings_of(options: dict[str, Any]) -> ClientSettings:
     """Raises Usage."""
     from kvtui.api import times

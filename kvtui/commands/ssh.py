@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from kvtui.commands import complete
-from kvtui.commands.connection import connected, merged, run_async, server_options
+from kvtui.commands.connection import connected, connection_words, merged, run_async, server_options
 from kvtui.commands.exits import ExitCode
 from kvtui.commands.port_forward import target_of
 from kvtui.commands.targets import VM, Target
@@ -52,7 +52,7 @@ def login_of(text: str, namespace: str, user: str) -> Login:
 def proxy_command(login: Login, port: int, options: dict[str, Any]) -> str:
     """The command by which ssh reaches the guest; unlike virtctl's it talks to the same server as this one."""
     kind = "vm" if login.target.kind == VM else "vmi"
-    words = [sys.executable, "-m", "kvtui", "port-forward", "--stdio=true"]
+    words = [sys.executable, "-m", "kvtui", *connection_words(options), "port-forward", "--stdio=true"]
     for name in ("kubeconfig", "context", "data"):
         if options.get(name):
             words += [f"--{name}", str(options[name])]

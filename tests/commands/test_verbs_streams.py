@@ -180,6 +180,16 @@ async def test_ssh_runs_the_local_program_through_a_proxy_command(place: Place, 
     assert (ran.code, ran.err) == (ExitCode.FAILED, "exit status 3\n")
 
 
+async def test_ssh_reaches_the_guest_as_whom_it_was_told(place: Place, tmp_path: Path) -> None:
+    path = program(tmp_path, "ssh", "import sys\nprint(sys.argv[sys.argv.index('-o') + 1])\n")
+    flags = ("--as", "bob", "--as-group=a", "--as-group", "b", "--request-timeout=5s", "--insecure-skip-tls-verify")
+    ran = await place.kvtui("ssh", "vm/web", *flags, PATH=path)
+    words = shlex.split(ran.out)
+    given = words[words.index("kvtui") + 1 : words.index("port-forward")]
+    expected = ["--insecure-skip-tls-verify", "--as", "bob", "--as-group", "a", "--as-group", "b"]
+    assert given == [*expected, "--request-timeout", "5s"]
+
+
 async def test_scp_names_the_guest_on_one_side(place: Place, tmp_path: Path) -> None:
     path = program(tmp_path, "scp", "import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     up = await place.kvtui("scp", "-r", "--preserve", "-weird:file", "ann@vmi/web/prod:/tmp/x y", PATH=path)
