@@ -48,6 +48,8 @@ class Plugins:
         schema = info.schema.get() if info.schema is not None and info.custom else None
         before = encode(obj) if plugins and schema is not None else b""
         for plugin in plugins:
+            if getattr(plugin, "idle", False):
+                continue
             request = _request(operation, info, namespace, name, obj, old, options, subresource)
             try:
                 obj, warnings = await plugin.mutate(request)
@@ -71,6 +73,8 @@ class Plugins:
     ) -> None:
         """Lets the plugins object. Raises Failure."""
         for plugin in self._concerned_with(info):
+            if getattr(plugin, "idle", False):
+                continue
             request = _request(operation, info, namespace, name, obj, old, options, subresource)
             try:
                 warnings = await plugin.validate(request)

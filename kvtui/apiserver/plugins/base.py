@@ -15,6 +15,11 @@ class Plugin:
     resources: ClassVar[frozenset[tuple[str, str]]] = frozenset()
     """Group and plural of what it wants to see; empty for everything."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is configured that it could do, so that it need not be asked."""
+        return False
+
     async def mutate(self, request: AdmissionRequest) -> tuple[Object, list[str]]:
         """Raises Denied."""
         assert request.object is not None

@@ -53,11 +53,13 @@ class Mutations(Plugin):
         self._bindings = store.bucket(f"mutatingadmissionpolicybindings.{_GROUP}")
         self._compiled: dict[tuple[str, int], _Policy] = {}
 
+    @property
+    def idle(self) -> bool:
+        return not self._bindings.records or not self._policies.records
+
     async def mutate(self, request: AdmissionRequest) -> tuple[Object, list[str]]:
         """Raises Denied."""
         assert request.object is not None
-        if not self._bindings.records or not self._policies.records:
-            return request.object, []
         info = self._matching.info(request)
         if info is None or request.group == _GROUP or request.user.username == SYSTEM.username:
             return request.object, []

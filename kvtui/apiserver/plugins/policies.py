@@ -61,8 +61,12 @@ class Policies(Plugin):
         self._matching = Matching(store, resources)
         self._compiled: dict[tuple[str, int], _Policy] = {}
 
+    @property
+    def idle(self) -> bool:
+        return not self._bindings.records or not self._policies.records
+
     async def validate(self, request: AdmissionRequest) -> list[str]:
-        if not self._bindings.records or not self._policies.records or request.group == _GROUP:
+        if request.group == _GROUP:
             return []
         warnings: list[str] = []
         for record in self._bindings.snapshot():

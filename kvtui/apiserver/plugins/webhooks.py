@@ -73,6 +73,10 @@ class Webhooks(Plugin):
     async def close(self) -> None:
         await self._client.close()
 
+    @property
+    def idle(self) -> bool:
+        return not self._mutating.records and not self._validating.records
+
     async def mutate(self, request: AdmissionRequest) -> tuple[Object, list[str]]:
         assert request.object is not None
         if not self._mutating.records or _is_exempt(request):
@@ -104,7 +108,7 @@ class Webhooks(Plugin):
         return request.object, warnings
 
     async def validate(self, request: AdmissionRequest) -> list[str]:
-        if not (self._validating.records or self._mutating.records) or _is_exempt(request):
+        if _is_exempt(request):
             return []
         info = self._matching.info(request)
         if info is None:
