@@ -106,7 +106,8 @@ async def test_endpoints_follow_the_pods(tmp_path: Path) -> None:
             return lambda e: e is not None and tuple(a.ip for s in e.subsets for a in s.addresses) == wanted
 
         await plane.until(Endpoints, ("default", "web"), has("10.0.0.2"))
-        (made,) = (await plane.client.list(EndpointSlice, "default", label_selector="kubernetes.io/service-name")).items
+        chosen = "kubernetes.io/service-name=web"
+        (made,) = (await plane.client.list(EndpointSlice, "default", label_selector=chosen)).items
         assert made.endpoints[0].addresses == ["10.0.0.2"]
         await plane.client.delete(Pod, ("default", "a"), grace=0)
         await plane.until(Endpoints, ("default", "web"), has())
