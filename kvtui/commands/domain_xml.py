@@ -232,16 +232,18 @@ def domain_of(
     """The <domain> element. Raises ConversionError."""
     from kvtui.domainxml import Bridged, Placement, convert, finish, ownership_of, placeholder_count
     from kvtui.domainxml.hostdevices import check_claims
-    from kvtui.node import cpuallocation, owner
+    from kvtui.node import cpuallocation, cpusets, owner
     from kvtui.node.build import Builder, disk_facts
+    from kvtui.node.cpus import is_dedicated
     from kvtui.node.hypervisor import Owner
     from kvtui.node.network import names
     from kvtui.node.volumes.room import Prepared
 
     paths = _paths(vmi, options)
     prepared = Prepared(paths, frozenset(name for name, is_block in block.items() if is_block), {})
+    cells = traits.host.cells or cpuallocation.one_cell(os.cpu_count() or 1)
     # Which CPUs a VM gets is not known before it is there; it could get any of these.
-    whole = tuple(sorted(cpuallocation.pool(traits.host.cells).exclusive))
+    whole = tuple(sorted(cpuallocation.pool(cells).exclusive))
     builder = Builder(lambda: traits, lambda: configuration, allow_emulation=True, cpus=lambda _: whole)
     converted = convert(vmi, builder.context(vmi, prepared))
     if options["converted"]:

@@ -43,6 +43,11 @@ def pool(cells: Sequence[HostCell], reserved: Set[int] | None = None) -> Pool:
     return Pool(known.cells, kept)
 
 
+def one_cell(count: int) -> tuple[HostCell, ...]:
+    """So many cores with one thread each, for a node of which nothing more is known."""
+    return (HostCell(0, tuple((cpu,) for cpu in range(count))),) if count else ()
+
+
 def allocate(cells: Sequence[HostCell], free: Set[int], count: int) -> frozenset[int]:
     """`count` of the free CPUs. Raises NotEnoughCpus."""
     left = {cell.id: [tuple(t for t in core if t in free) for core in cell.cores] for cell in cells}

@@ -15,6 +15,7 @@ from kvtui.domainxml import HostCell
 from kvtui.errors import KvtuiError
 from kvtui.node import build, capabilities, observe
 from kvtui.node.build import NodeTraits
+from kvtui.node.cpuallocation import one_cell
 from kvtui.node.hypervisor import Hypervisor, HypervisorRefused, NodeFacts
 from kvtui.node.identity import QemuUser, user_of
 from kvtui.settings import NodeSettings
@@ -54,8 +55,7 @@ class Knowledge:
         """NUMA cells of the node; where libvirt tells none, one of cores with a single thread each."""
         if self.found is not None and self.found.host.cells:
             return self.found.host.cells
-        count = self.facts.cpus if self.facts is not None else 0
-        return (HostCell(0, tuple((cpu,) for cpu in range(count))),) if count else ()
+        return one_cell(self.facts.cpus if self.facts is not None else 0)
 
     def qemu_user(self, uid: str, *, own: bool) -> QemuUser:
         """Whom the QEMU of the VMI with this UID runs as."""
