@@ -267,6 +267,7 @@ def domain_of(
         placeholders=placeholder_count(vmi),
         host_model=bool(traits.guests.host_model),
         vhost_net=traits.vhost_net,
+        cpus=cpusets.format_list(whole) if is_dedicated(vmi) else "",
         libvirt=traits.libvirt,
     )
     domain = finish(converted, placement)
