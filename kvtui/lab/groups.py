@@ -61,7 +61,9 @@ def make(tag: str, node: str) -> list[tuple[Path, Path]]:
                     _fill(group)
             if hierarchy.unified:
                 _pass_down(lab / node)
-            made.append((lab / node, hierarchy.point))
+            own = lab / node
+            (own / own.relative_to(hierarchy.point)).mkdir(parents=True, exist_ok=True)  # where it sees itself again
+            made.append((own, hierarchy.point))
     except OSError:
         remove(tag)
         return []

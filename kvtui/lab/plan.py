@@ -183,7 +183,7 @@ def node_commands(
         ["mount", "--rbind", aside, "/sys/fs/cgroup"],
         ["umount", "--recursive", "--lazy", aside],
         ["rmdir", aside],
-        *(["mount", "--bind", str(group), str(point)] for group, point in groups),
+        *(command for group, point in groups for command in _group_commands(group, point)),
         ["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"],
         ["ip", "link", "set", "lo", "up"],
         ["mount", "--bind", str(node.directory / "hosts"), "/etc/hosts"],
@@ -197,6 +197,22 @@ def node_commands(
     if resolver is not None:
         commands.append(["mount", "--bind", str(resolver), "/etc/resolv.conf"])
     return commands
+
+
+def _group_commands(group: Path, point: Path) -> list[list[str]]:
+    """A node's part of a hierarchy in place of the whole, and at its place in the whole too.
+
+    /proc tells where in the whole a process is. A libvirtd that starts again looks for its guests there, and kills
+    those whose groups it does not find. It looks below the youngest mount, which has to be the node's part.
+    """
+    aside, whole = "/run/kvtui/group", str(point / group.relative_to(point))
+    return [
+        ["mkdir", "-p", aside],
+        ["mount", "--bind", str(group), aside],
+        ["mount", "--bind", str(group), str(point)],
+        ["mount", "--move", aside, whole],
+        ["rmdir", aside],
+    ]
 
 
 def address_commands(lab: LabPlan, node: NodePlan) -> list[list[str]]:
