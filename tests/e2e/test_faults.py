@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -193,43 +194,66 @@ async def test_an_engine_whose_supervisor_was_killed_starts_again_around_its_gue
 LOG_DAEMON = "/run/libvirt/virtlogd.pid"
 
 
-async def test_consoles_outlive_the_daemon_that_writes_their_logs(
-    lab: Lab, client: Client, images: dict[str, str]
-) -> None:
-    """On a node whose libvirt leaves that to virtlogd, as distributions have it; it dies again and again."""
-    settings = lab.data / "nodes/node-1/system/etc-libvirt/qemu.conf"
-    before = settings.read_text()
-    names = ("logged-1", "logged-2")
+@contextlib.asynccontextmanager
+async def logged_by_daemon(lab: Lab, client: Client, *nodes: str) -> AsyncIterator[None]:
+    """Console logs of these nodes are virtlogd's, as distributions have it. Starting one is left to the test."""
+    settings = {node: lab.data / f"nodes/{node}/system/etc-libvirt/qemu.conf" for node in nodes}
+    before = {node: path.read_text() for node, path in settings.items()}
+
+    async def restart(conf: dict[str, str]) -> None:
+        for node, path in settings.items():
+            path.write_text(conf[node])
+            kill(lab, "libvirtd", node)
+            await domains(lab, node)
+
+    await restart({node: text.replace('"file"', '"logd"') for node, text in before.items()})
     try:
-        settings.write_text(before.replace('"file"', '"logd"'))
-        await restart_libvirt(lab)
-        for count, name in enumerate(names, 1):
-            in_node(lab, "node-1", "virtlogd", "--daemon", "--pid-file", LOG_DAEMON)
-            vm = willing_vm(name, images[HERE], "Always")
-            spec = evolve(vm.spec.template.spec, node_selector={"kubernetes.io/hostname": "node-1"})
-            await boot(client, evolve(vm, spec=evolve(vm.spec, template=evolve(vm.spec.template, spec=spec))))
-            async with console(client, name) as viewer:
-                await viewer.expect(READY)
-                assert LOST not in viewer.seen
-                os.kill(int(in_node(lab, "node-1", "cat", LOG_DAEMON)), signal.SIGKILL)
-                # Another viewer finds out, and the first one has the benefit of it.
-                for known in names[:count]:
-                    async with console(client, known) as other:
-                        await other.expect("is lost up to here")
-                        at = len(other.seen)
-                        await other.type("Q")
-                        await other.expect("Q", at)
-                await viewer.expect("Q")
-        assert sorted(await domains(lab, "node-1")) == [f"default_{name}" for name in names]
+        yield
     finally:
-        for name in names:
-            await remove(client, name)
-        settings.write_text(before)
-        await restart_libvirt(lab)
+        await restart(before)
         await all_ready(client)
 
 
-async def restart_libvirt(lab: Lab) -> None:
-    """Of node-1, by the supervisor; until the new one answers."""
-    kill(lab, "libvirtd")
-    await domains(lab, "node-1")
+def start_log_daemon(lab: Lab, node: str) -> None:
+    in_node(lab, node, "virtlogd", "--daemon", "--pid-file", LOG_DAEMON)
+
+
+def kill_log_daemon(lab: Lab, node: str) -> None:
+    """Returns when it is gone."""
+    pid = int(in_node(lab, node, "cat", LOG_DAEMON))
+    end = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        select.select([end], [], [], BOOT)
+    finally:
+        os.close(end)
+
+
+async def test_consoles_outlive_the_daemon_that_writes_their_logs(
+    lab: Lab, client: Client, images: dict[str, str]
+) -> None:
+    """It dies again and again."""
+    names = ("logged-1", "logged-2")
+    async with logged_by_daemon(lab, client, "node-1"):
+        try:
+            for count, name in enumerate(names, 1):
+                start_log_daemon(lab, "node-1")
+                vm = willing_vm(name, images[HERE], "Always")
+                spec = evolve(vm.spec.template.spec, node_selector={"kubernetes.io/hostname": "node-1"})
+                await boot(client, evolve(vm, spec=evolve(vm.spec, template=evolve(vm.spec.template, spec=spec))))
+                async with console(client, name) as viewer:
+                    await viewer.expect(READY)
+                    assert LOST not in viewer.seen
+                    kill_log_daemon(lab, "node-1")
+                    # Another viewer finds out, and the first one has the benefit of it.
+                    for known in names[:count]:
+                        async with console(client, known) as other:
+                            await other.expect("is lost up to here")
+                            at = len(other.seen)
+                            await other.type("Q")
+                            await other.expect("Q", at)
+                    await viewer.expect("Q")
+            assert sorted(await domains(lab, "node-1")) == [f"default_{name}" for name in names]
+        finally:
+            for name in names:
+                await remove(client, name)

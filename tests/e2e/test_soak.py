@@ -1,4 +1,4 @@
-"""A hundred kills of agents, libvirts, DHCP servers and TPM emulators, at every stage of a guest's life.
+"""A hundred kills of agents, libvirts, DHCP servers, TPM and log daemons, at every stage of a guest's life.
 
 What must hold after each: no guest lost, none doubled, a paused one still paused, nothing left behind.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from kvtui.lab.processes import processes_in
 from kvtui.node.pids import Pid
 from tests.e2e.conftest import Lab, until
 from tests.e2e.guests import SUBRESOURCES, boot, console, domains, in_node, machine, remove, running, shell
-from tests.e2e.test_faults import all_ready, kill, patiently
+from tests.e2e.test_faults import all_ready, kill, kill_log_daemon, logged_by_daemon, patiently, start_log_daemon
 from tests.e2e.test_node import held
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("KVTUI_SOAK_KILLS", "100"))
 NODES = ("node-1", "node-2")
-VICTIMS = ("agent", "libvirtd", "dnsmasq", "swtpm")
+VICTIMS = ("agent", "libvirtd", "dnsmasq", "swtpm", "virtlogd")
 DISK = "soak-disk"
 MACHINES = SUBRESOURCES.replace("virtualmachineinstances", "virtualmachines")
 
@@ -68,6 +68,9 @@ class Soak:
         """Kills one; the youngest where there are several."""
         if victim in ("agent", "libvirtd"):
             kill(self.lab, victim, node)
+        elif victim == "virtlogd":
+            kill_log_daemon(self.lab, node)
+            start_log_daemon(self.lab, node)  # as a service manager would: no guest starts without one
         elif victims := self.processes(node, victim):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victims[-1].number, signal.SIGKILL)
@@ -105,7 +108,7 @@ def plugged(vmi: VirtualMachineInstance | None) -> bool:
 async def one_life(soak: Soak, number: int) -> None:
     """A VM starts, runs, is given a disk and is deleted, and somebody is killed each time."""
     client, name, node = soak.client, f"cycle-{number}", NODES[number % 2]
-    turn = [VICTIMS[(number // 2 + n) % 4] for n in range(4)]
+    turn = [VICTIMS[(number // 2 + n) % len(VICTIMS)] for n in range(4)]
     key = ("default", name)
 
     async def reach(holds: Callable[[VirtualMachineInstance | None], bool]) -> None:
@@ -133,6 +136,18 @@ async def one_life(soak: Soak, number: int) -> None:
     await reach(lambda v: v is None)
 
 
+@pytest.fixture
+async def logged(lab: Lab, client: Client) -> AsyncIterator[None]:
+    """Console logs are virtlogd's on both nodes."""
+    async with logged_by_daemon(lab, client, *NODES):
+        for node in NODES:
+            start_log_daemon(lab, node)
+        yield
+        for node in NODES:
+            kill_log_daemon(lab, node)
+
+
+@pytest.mark.usefixtures("logged")
 async def test_a_hundred_kills_lose_and_double_nothing(lab: Lab, client: Client) -> None:
     soak = Soak(lab, client)
     size = VolumeResourceRequirements(requests={"storage": "16Mi"})
