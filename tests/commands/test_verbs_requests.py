@@ -271,7 +271,8 @@ async def test_what_the_guest_agent_tells_is_json(place: Place, verb: str, asked
 
 
 async def test_the_words_of_a_refusal_reach_the_user(place: Place) -> None:
-    ran = await place.kvtui("guestosinfo", "bare")
+    await place.api.vmi("silent")
+    ran = await place.kvtui("guestosinfo", "silent")
     assert ran.code == ExitCode.FAILED
     assert "VMI does not have guest agent connected" in ran.err
 

@@ -1,8 +1,9 @@
 """Writes the pictures in `screenshots/` from the program running on a lab.
 
-    python -m tests.screenshots.make --kubeconfig DIR/kubeconfig [--vm NAME] [--out screenshots]
+    python -m tests.screenshots.make [--kubeconfig DIR/kubeconfig] [--vm NAME] [--out screenshots]
 
-Wanted on the lab: a running VM, for its console and its migration. SVG needs nothing; PNG needs `rsvg-convert`.
+Without a kubeconfig it starts a lab of two nodes with a few VMs and stops it again; with one, a running VM is wanted
+there, for its console and its migration. SVG needs nothing; PNG needs `rsvg-convert`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from textual.pilot import Pilot
 
+from kvtui.api.core.node import Node
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.wire import ObjectKey
 from kvtui.client import kubeconfig
@@ -29,6 +33,7 @@ from kvtui.tui.model.session import Preferences, Session
 from kvtui.tui.theme import directories, load_all
 
 SIZE = (120, 36)
+RUNNING, HALTED = ("web-01", "web-02", "db-01"), ("build-07", "win-test")
 _FONT = "DejaVu Sans Mono"
 _SPACING = "0.16px"
 """What the font lacks to the cell width of the drawing."""
@@ -117,13 +122,49 @@ async def of_vm(camera: Camera, session: Session, key: ObjectKey) -> None:
         await camera.press("escape", "ctrl+right_square_bracket", "full_stop")
 
 
+@contextmanager
+def lab() -> Iterator[Path]:
+    """The kubeconfig of a lab with VMs."""
+    with tempfile.TemporaryDirectory(prefix="kvpictures-") as directory:
+        data = Path(directory) / "lab"
+        run("lab", "start", "--nodes", "2", "--data", str(data))
+        try:
+            image = asyncio.run(lab_image(data / "kubeconfig"))
+            for name in (*RUNNING, *HALTED):
+                strategy = "Always" if name in RUNNING else "Halted"
+                volume = f"type:http,size:64Mi,url:{image},name:{name}-root"
+                sizes = ("--memory", "160Mi", "--volume-import", volume)
+                run("create", "vm", "--data", str(data), "--name", name, "--run-strategy", strategy, *sizes, "--apply")
+            kubectl = ["kubectl", "--kubeconfig", str(data / "kubeconfig"), "wait", "--timeout=240s"]
+            for name in RUNNING:
+                subprocess.run([*kubectl, f"vm/{name}", "--for=condition=Ready"], check=True)
+            yield data / "kubeconfig"
+        finally:
+            run("lab", "stop", "--data", str(data))
+
+
+async def lab_image(path: Path) -> str:
+    """Where the lab serves its guest image."""
+    async with Client(await kubeconfig.load(path)) as client:
+        nodes = (await client.list(Node)).items
+    return next(n.metadata.annotations["kvtui.io/lab-image"] for n in nodes)
+
+
+def run(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "kvtui", *words], check=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kubeconfig", type=Path, required=True)
-    parser.add_argument("--vm", default="demo-01")
+    parser.add_argument("--kubeconfig", type=Path)
+    parser.add_argument("--vm", default=RUNNING[0])
     parser.add_argument("--out", type=Path, default=Path("screenshots"))
     chosen = parser.parse_args()
-    asyncio.run(shoot(chosen.kubeconfig, chosen.vm, chosen.out))
+    if chosen.kubeconfig is not None:
+        asyncio.run(shoot(chosen.kubeconfig, chosen.vm, chosen.out))
+        return 0
+    with lab() as path:
+        asyncio.run(shoot(path, chosen.vm, chosen.out))
     return 0
 
 
