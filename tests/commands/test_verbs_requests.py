@@ -340,7 +340,7 @@ async def test_keys_and_passwords_of_a_running_guest(place: Place, tmp_path: Pat
     assert [base64.b64decode(value) for value in secret.data.values()] == [b"ssh-ed25519 AAAA ann@home"]
     vm = await client.get(VirtualMachine, WEB)
     assert secret.metadata.owner_references[0].uid == vm.metadata.uid
-    credential = vm.spec.template.spec.access_credentials[0].ssh_public_key
+    credential = vm.spec.template.spec.access_credentials[-1].ssh_public_key
     assert credential is not None
     assert credential.source.secret is not None
     assert credential.source.secret.secret_name == name
