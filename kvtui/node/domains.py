@@ -17,7 +17,7 @@ import structlog
 
 from kvtui.api.core.pod import Pod
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance, VirtualMachineInstanceStatus
-from kvtui.api.times import to_time
+from kvtui.api.times import to_micro_time, to_time
 from kvtui.client.rest import Client
 from kvtui.controlloop.backoff import Backoff
 from kvtui.controlloop.controller import Result
@@ -365,7 +365,7 @@ class Domains:
         return known.last + known.pause - now
 
     async def _signal(self, vmi: VirtualMachineInstance | None, record: Record, domain: DomainStatus | None) -> None:
-        now = self._now()
+        now = to_micro_time(self._clock())  # a grace is not cut by the second in which it began
         first = record.shutdown_since is None
         grace = lifecycle.grace_of(vmi, record)
         record = await self._records.change(

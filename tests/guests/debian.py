@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) ->
     if image.is_file():
         return image
     say(f"building the Debian guest {recipe.name}")
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".guest-") as scratch:
+    with as_a_distribution_would(), tempfile.TemporaryDirectory(dir=cache, prefix=".guest-") as scratch:
         work = Path(scratch)
         kernel = _kernel(recipe, cache, archives)
         root = work / "root"
@@ -105,6 +106,8 @@ def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) ->
             _unpack(deb, root)
         for directory in recipe.files:
             shutil.copytree(directory, root, dirs_exist_ok=True)
+            for place in (directory, *directory.rglob("*")):
+                (root / place.relative_to(directory)).chmod(0o755 if place.is_dir() else 0o644)
         for scripts in ("sbin", "etc/rc.d"):
             for script in (root / scripts).glob("*"):
                 if not script.is_symlink():
@@ -121,6 +124,16 @@ def build(recipe: Recipe, cache: Path, *, say: Callable[[str], None] = print) ->
         if old != image:
             old.unlink(missing_ok=True)
     return image
+
+
+@contextmanager
+def as_a_distribution_would() -> Iterator[None]:
+    """Whoever builds an image, the users in it can read it; or sshd would trust none of their keys."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _resolve(archives: Path, packages: tuple[str, ...]) -> dict[str, str]:
