@@ -14,13 +14,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-MOUNTS = Path("/proc/self/mountinfo")
 DELEGATED = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
 """Controllers that are passed down to nodes, where the machine has them."""
 _SETS = ("cpuset.cpus", "cpuset.mems")
-ROOT = Path("/sys/fs/cgroup")
 _PATIENCE = 2.0
 """Seconds in which groups become empty once their last process has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where control groups are found."""
+
+    mounts: Path = Path("/proc/self/mountinfo")
+    root: Path = Path("/sys/fs/cgroup")
+
+    def hierarchies(self) -> list[Hierarchy]:
+        return hierarchies(self.mounts.read_text(), self.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +45,25 @@ class Hierarchy:
         return self.point / f"kvtui-lab-{tag}"
 
 
-def hierarchies(mountinfo: str) -> list[Hierarchy]:
-    """Those below /sys/fs/cgroup. Source: proc_pid_mountinfo(5)"""
+THIS = Machine()
+
+
+def hierarchies(mountinfo: str, root: Path = THIS.root) -> list[Hierarchy]:
+    """Those below `root`. Source: proc_pid_mountinfo(5)"""
     found: dict[Path, Hierarchy] = {}
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         point, kind = Path(before.split()[4]), after.split(" ", 1)[0]
-        if kind in ("cgroup", "cgroup2") and point.is_relative_to(ROOT):
+        if kind in ("cgroup", "cgroup2") and point.is_relative_to(root):
             found[point] = Hierarchy(point, kind == "cgroup2")
     return list(found.values())
 
 
-def make(tag: str, node: str) -> list[tuple[Path, Path]]:
+def make(tag: str, node: str, machine: Machine = THIS) -> list[tuple[Path, Path]]:
     """The groups of a node with where it is to see them; empty where it cannot have any."""
     made = []
     try:
-        for hierarchy in hierarchies(MOUNTS.read_text()):
+        for hierarchy in machine.hierarchies():
             lab = hierarchy.lab(tag)
             for group in (lab, lab / node):
                 group.mkdir(exist_ok=True)
@@ -65,7 +77,7 @@ def make(tag: str, node: str) -> list[tuple[Path, Path]]:
             (own / own.relative_to(hierarchy.point)).mkdir(parents=True, exist_ok=True)  # where it sees itself again
             made.append((own, hierarchy.point))
     except OSError:
-        remove(tag)
+        remove(tag, machine)
         return []
     return made
 
@@ -87,9 +99,9 @@ def _fill(group: Path) -> None:
             file.write_text((group.parent / name).read_text())
 
 
-def remove(tag: str) -> list[Path]:
+def remove(tag: str, machine: Machine = THIS) -> list[Path]:
     """Removes all groups of a lab, from the leaves on; those that are still in use are returned."""
-    labs = [h.lab(tag) for h in hierarchies(MOUNTS.read_text())]
+    labs = [h.lab(tag) for h in machine.hierarchies()]
     deadline = time.monotonic() + _PATIENCE
     while True:
         for lab in labs:

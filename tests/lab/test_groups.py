@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvtui.lab import groups
-from kvtui.lab.groups import Hierarchy
+from kvtui.lab.groups import Hierarchy, Machine
 
 LEGACY = """
 31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -27,7 +27,7 @@ def test_hierarchies_are_those_below_the_usual_place() -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machine(tmp_path: Path) -> Machine:
     """One hierarchy of each version, as plain directories."""
     root = tmp_path / "cgroup"
     lines = []
@@ -39,23 +39,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "unified/cgroup.controllers").write_text("cpuset cpu misc\n")
     (root / "unified/cgroup.subtree_control").write_text("cpu\n")
     (tmp_path / "mountinfo").write_text("\n".join(lines))
-    monkeypatch.setattr(groups, "MOUNTS", tmp_path / "mountinfo")
-    monkeypatch.setattr(groups, "ROOT", root)
-    return root
+    return Machine(tmp_path / "mountinfo", root)
 
 
-def test_every_node_has_a_group_of_its_own_in_every_hierarchy(machine: Path) -> None:
+def test_every_node_has_a_group_of_its_own_in_every_hierarchy(machine: Machine) -> None:
     for name in ("cgroup.controllers", "cgroup.subtree_control"):
         for group in ("kvtui-lab-abc", "kvtui-lab-abc/node-1"):
-            (machine / "unified" / group).mkdir(parents=True, exist_ok=True)
-            (machine / "unified" / group / name).write_text("")
-    found = groups.make("abc", "node-1")
-    assert found == [(machine / h / "kvtui-lab-abc/node-1", machine / h) for h in ("cpuset", "unified")]
-    assert (machine / "unified/cgroup.subtree_control").read_text() == "+cpuset"
+            (machine.root / "unified" / group).mkdir(parents=True, exist_ok=True)
+            (machine.root / "unified" / group / name).write_text("")
+    found = groups.make("abc", "node-1", machine)
+    assert found == [(machine.root / h / "kvtui-lab-abc/node-1", machine.root / h) for h in ("cpuset", "unified")]
+    assert (machine.root / "unified/cgroup.subtree_control").read_text() == "+cpuset"
 
 
-def test_a_machine_that_allows_no_groups_leaves_nodes_without(machine: Path) -> None:
+def test_a_machine_that_allows_no_groups_leaves_nodes_without(machine: Machine) -> None:
     # What is no hierarchy of version 2 has no list of controllers.
-    assert groups.make("abc", "node-1") == []
-    assert groups.remove("abc") == []
-    assert not (machine / "cpuset/kvtui-lab-abc").exists()
+    assert groups.make("abc", "node-1", machine) == []
+    assert groups.remove("abc", machine) == []
+    assert not (machine.root / "cpuset/kvtui-lab-abc").exists()
