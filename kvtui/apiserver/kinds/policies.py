@@ -109,24 +109,20 @@ class MutationBindings(Strategy):
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
         spec = obj.get("spec") or {}
         causes = [] if spec.get("policyName") else [status.required("spec.policyName")]
+        causes += self._more(spec)
         selector = (spec.get("paramRef") or {}).get("selector")
         causes += _selector_problem(selector, "spec.paramRef.selector")
         return causes + _selector_causes(spec.get("matchResources"), "spec.matchResources")
 
+    def _more(self, spec: Object) -> list[Cause]:
+        return []
 
-class Bindings(Strategy):
-    """Where a policy holds, and what happens there."""
 
-    def default(self, obj: Object) -> None:
-        spec = obj.get("spec")
-        if isinstance(spec, dict):
-            default_match(spec.get("matchResources"))
+class Bindings(MutationBindings):
+    """Where a policy of rules holds, and what happens there."""
 
-    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
-        spec = obj.get("spec") or {}
+    def _more(self, spec: Object) -> list[Cause]:
         causes: list[Cause] = []
-        if not spec.get("policyName"):
-            causes.append(status.required("spec.policyName"))
         actions = spec.get("validationActions") or ()
         if not actions:
             causes.append(status.required("spec.validationActions"))
@@ -137,9 +133,7 @@ class Bindings(Strategy):
             text = "must not contain both Deny and Warn (repeating the same validation failure information in the API "
             text += "response and headers serves no purpose)"
             causes.append(status.invalid_value("spec.validationActions", list(actions), text))
-        selector = (spec.get("paramRef") or {}).get("selector")
-        causes += _selector_problem(selector, "spec.paramRef.selector")
-        return causes + _selector_causes(spec.get("matchResources"), "spec.matchResources")
+        return causes
 
 
 def default_match(match: Any) -> None:

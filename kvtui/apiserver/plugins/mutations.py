@@ -19,6 +19,7 @@ from kvtui.apiserver.patch import json_patch, typed
 from kvtui.apiserver.patch.errors import PatchError
 from kvtui.apiserver.plugins.base import Object, Plugin, spec
 from kvtui.apiserver.plugins.changing import NotSound, shown, sound
+from kvtui.apiserver.plugins.kept import Kept
 from kvtui.apiserver.plugins.matching import Matching
 from kvtui.apiserver.record import Record, encode
 from kvtui.apiserver.resources import ResourceInfo, Resources
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from kvtui.apiserver.schema.cel_policy import Expression
 
 _GROUP = "admissionregistration.k8s.io"
-_KEPT = 256
 Change = Callable[[Object, dict[str, Any], ResourceInfo], Any]
 
 
@@ -51,7 +51,7 @@ class Mutations(Plugin):
         self._matching = Matching(store, resources)
         self._policies = store.bucket(f"mutatingadmissionpolicies.{_GROUP}")
         self._bindings = store.bucket(f"mutatingadmissionpolicybindings.{_GROUP}")
-        self._compiled: dict[tuple[str, int], _Policy] = {}
+        self._compiled: Kept[_Policy] = Kept()
 
     @property
     def idle(self) -> bool:
@@ -63,19 +63,20 @@ class Mutations(Plugin):
         info = self._matching.info(request)
         if info is None or request.group == _GROUP or request.user.username == SYSTEM.username:
             return request.object, []
-        before = encode(request.object)
         left: dict[str, bytes] = {}
         """What each policy left behind."""
         for again in (False, True):
+            changed = False
             for policy, name, binding in self._bound():
+                if not self._concerns(policy, binding, request):
+                    continue
                 now = encode(request.object or {})
                 if again and (policy.spec.get("reinvocationPolicy") != "IfNeeded" or left.get(name, now) == now):
                     continue
-                if not self._concerns(policy, binding, request):
-                    continue
                 request = replace(request, object=self._applied(policy, name, binding, request, info))
                 left[name] = encode(request.object or {})
-            if encode(request.object or {}) == before:
+                changed = changed or left[name] != now
+            if not changed:
                 break
         assert request.object is not None
         return request.object, []
@@ -91,13 +92,7 @@ class Mutations(Plugin):
         return sorted(found, key=lambda each: (each[0].name, each[1]))
 
     def _policy(self, record: Record) -> _Policy:
-        key = (record.name, record.rv)
-        policy = self._compiled.get(key)
-        if policy is None:
-            if len(self._compiled) >= _KEPT:
-                self._compiled.clear()
-            policy = self._compiled[key] = _compile(record.name, spec(record.decode()))
-        return policy
+        return self._compiled.get((record.name, record.rv), lambda: _compile(record.name, spec(record.decode())))
 
     def _concerns(self, policy: _Policy, binding: Object, request: AdmissionRequest) -> bool:
         return self._matching.concerns(

@@ -10,6 +10,7 @@ from typing import Any
 
 from kvtui.api.admission import AdmissionRequest, Denied
 from kvtui.apiserver.plugins.base import Object, Plugin, spec
+from kvtui.apiserver.plugins.kept import Kept
 from kvtui.apiserver.plugins.matching import Matching
 from kvtui.apiserver.record import Record
 from kvtui.apiserver.resources import Resources
@@ -20,7 +21,6 @@ from kvtui.errors import Cause
 
 _GROUP = "admissionregistration.k8s.io"
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
-_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Policies(Plugin):
         self._policies = store.bucket(f"validatingadmissionpolicies.{_GROUP}")
         self._bindings = store.bucket(f"validatingadmissionpolicybindings.{_GROUP}")
         self._matching = Matching(store, resources)
-        self._compiled: dict[tuple[str, int], _Policy] = {}
+        self._compiled: Kept[_Policy] = Kept()
 
     @property
     def idle(self) -> bool:
@@ -84,13 +84,7 @@ class Policies(Plugin):
         return warnings
 
     def _policy(self, record: Record) -> _Policy:
-        key = (record.name, record.rv)
-        policy = self._compiled.get(key)
-        if policy is None:
-            if len(self._compiled) >= _KEPT:
-                self._compiled.clear()
-            policy = self._compiled[key] = _compile(record.name, spec(record.decode()))
-        return policy
+        return self._compiled.get((record.name, record.rv), lambda: _compile(record.name, spec(record.decode())))
 
     def _violations(self, policy: _Policy, binding: Object, request: AdmissionRequest) -> list[_Violation]:
         try:

@@ -24,6 +24,7 @@ from kvtui.apiserver.patch.errors import PatchError
 from kvtui.apiserver.plugins import webhook_review
 from kvtui.apiserver.plugins.base import Object, Plugin
 from kvtui.apiserver.plugins.changing import NotSound, shown, sound
+from kvtui.apiserver.plugins.kept import Kept
 from kvtui.apiserver.plugins.matching import Matching
 from kvtui.apiserver.plugins.webhook_client import NotCalled, WebhookClient
 from kvtui.apiserver.plugins.webhook_review import Malformed
@@ -34,7 +35,6 @@ from kvtui.errors import Cause
 
 log = structlog.get_logger()
 _GROUP = "admissionregistration.k8s.io"
-_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Webhooks(Plugin):
         self._client = WebhookClient(store)
         self._mutating = store.bucket(f"mutatingwebhookconfigurations.{_GROUP}")
         self._validating = store.bucket(f"validatingwebhookconfigurations.{_GROUP}")
-        self._hooks: dict[tuple[str, str, int], tuple[_Hook, ...]] = {}
+        self._hooks: Kept[tuple[_Hook, ...]] = Kept()
 
     async def close(self) -> None:
         await self._client.close()
@@ -138,13 +138,10 @@ class Webhooks(Plugin):
         ]
 
     def _of(self, bucket: Bucket, record: Record) -> tuple[_Hook, ...]:
-        key = (bucket.name, record.name, record.rv)
-        found = self._hooks.get(key)
-        if found is None:
-            if len(self._hooks) >= _KEPT:
-                self._hooks.clear()
-            found = self._hooks[key] = tuple(_compile(each) for each in record.decode().get("webhooks") or ())
-        return found
+        def made() -> tuple[_Hook, ...]:
+            return tuple(_compile(each) for each in record.decode().get("webhooks") or ())
+
+        return self._hooks.get((bucket.name, record.name, record.rv), made)
 
     async def _ask(
         self, hook: _Hook, request: AdmissionRequest, info: ResourceInfo, warnings: list[str], *, mutating: bool
