@@ -120,6 +120,10 @@ class NodeSettings:
     """Seconds after which a VMI is looked at although nothing happened."""
     signal_every: float = 5.0
     """Seconds between the requests to a guest to shut down."""
+    start_retry: float = 1.0
+    """First pause after a start that failed; doubles up to half a minute."""
+    start_patience: float = 5.0
+    """Seconds for which a start waits for what others make before that is told."""
     agent_grace: float = 240.0
     """Seconds that a guest may take to appear after its launcher is ready."""
     pull_backoff: float = 10.0

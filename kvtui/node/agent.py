@@ -241,6 +241,8 @@ class Agent:
             pod_ended=self._pod_ended,
             signal_every=settings.signal_every,
             resync=settings.resync,
+            start_retry=settings.start_retry,
+            start_patience=settings.start_patience,
         )
         self._pods = Pods(
             client=client,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -52,10 +52,8 @@ RECOVERY_WINDOW, RECOVERY_FIRST, RECOVERY_MAX = 30.0, 10.0, 180.0
 
 OUTAGE = 5.0
 """Seconds without libvirt before VMIs say so."""
-RETRY_FIRST, RETRY_MAX = 1.0, 30.0
-"""Seconds between the tries of a start that fails."""
-PATIENCE = 5.0
-"""Seconds for which a start waits for what others make before that is told."""
+RETRY_MAX = 30.0
+"""Seconds between the tries of a start that fails, at most."""
 
 
 class SyncFailed(Transient):
@@ -93,7 +91,7 @@ class Companions(Protocol):
 class _Tries:
     """When a start that failed is tried again: telling of the failure changes the VMI, and is no reason to try."""
 
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MAX))
+    backoff: Backoff
     next_at: float = 0.0
 
     def failed(self) -> None:
@@ -128,7 +126,10 @@ class Domains:
         pod_ended: Callable[[Record], Awaitable[None]],
         signal_every: float = 5.0,
         resync: float = 60.0,
+        start_retry: float = 1.0,
+        start_patience: float = 5.0,
     ) -> None:
+        """The numbers are seconds; see `NodeSettings`."""
         self._node = node
         self._client = client
         self._hypervisor = hypervisor
@@ -142,6 +143,8 @@ class Domains:
         self._pod_ended = pod_ended
         self._signal_every = signal_every
         self._resync = resync
+        self._start_retry = start_retry
+        self._start_patience = start_patience
         self._locks: dict[str, asyncio.Lock] = {}
         self._waiting: dict[str, float] = {}
         """Loop time since which the start of a VMI waits for others."""
@@ -271,7 +274,7 @@ class Domains:
         except (Unreachable, Conflict):
             raise
         except KvtuiError as error:
-            self._tries.setdefault(record.uid, _Tries()).failed()
+            self._tries.setdefault(record.uid, _Tries(self._backoff())).failed()
             await self.report_failure(vmi, error)
             raise SyncFailed(str(error)) from error
         self._tries.pop(record.uid, None)
@@ -279,10 +282,13 @@ class Domains:
         self._recorder.normal(vmi, "Started", "VirtualMachineInstance started.")
         return True
 
+    def _backoff(self) -> Backoff:
+        return Backoff(self._start_retry, max(self._start_retry, RETRY_MAX))
+
     async def _tell_wait(self, vmi: VirtualMachineInstance, why: KvtuiError) -> None:
         """What is missing is told once it is missing for long: most things come by themselves in no time."""
         now = asyncio.get_running_loop().time()
-        if now - self._waiting.setdefault(vmi.metadata.uid, now) < PATIENCE:
+        if now - self._waiting.setdefault(vmi.metadata.uid, now) < self._start_patience:
             return
         if all(c.type != status.SYNCHRONIZED for c in vmi.status.conditions):
             await self.report_failure(vmi, why)

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +49,12 @@ class Bench:
     _task: asyncio.Task[None] | None = None
     _agent_client: Client | None = None
     _watcher: Watcher | None = None
+
+    async def configure(self, **settings: float) -> None:
+        """An agent with other settings in place of the present one."""
+        await self.stop_agent()
+        self.settings = replace(self.settings, **settings)  # type: ignore[arg-type]
+        await self.start_agent()
 
     async def start_agent(self) -> None:
         """A new agent on what the last one left."""

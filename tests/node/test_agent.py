@@ -30,7 +30,6 @@ from kvtui.api.kubevirt.vmi import (
 )
 from kvtui.api.meta import ObjectMeta
 from kvtui.client.rest import Patch
-from kvtui.node import domains
 from kvtui.node.hypervisor import DomainId, DomainState, HypervisorRefused
 from kvtui.node.owner import URI
 from kvtui.node.registration import LEASES
@@ -255,11 +254,8 @@ class _Refusals(dict[str, HypervisorRefused]):
         return HypervisorRefused(f"{self.starts}: qemu unexpectedly closed the monitor", 1)
 
 
-async def test_that_a_failed_start_is_told_is_no_reason_to_try_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(domains, "RETRY_FIRST", 3600.0)
-    monkeypatch.setattr(domains, "RETRY_MAX", 3600.0)
+async def test_that_a_failed_start_is_told_is_no_reason_to_try_again(bench: Bench) -> None:
+    await bench.configure(start_retry=3600.0)
     refusals = bench.hypervisor.refusals = _Refusals()
     created, _ = await bench.create(vmi())
     await bench.hand_over(created)
@@ -314,10 +310,8 @@ async def test_a_guest_with_a_plugged_volume_starts_with_it_once_it_is_mounted(b
     assert {"VolumeMountedToPod", "VolumeReady"} <= await reasons(bench, "vm1")
 
 
-async def test_a_volume_that_is_not_there_is_told_after_a_while_and_waited_for(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(domains, "PATIENCE", 0.0)
+async def test_a_volume_that_is_not_there_is_told_after_a_while_and_waited_for(bench: Bench, tmp_path: Path) -> None:
+    await bench.configure(start_patience=0.0)
     gone = tmp_path / "by-hand"
     await bench.client.create(volume("data", str(gone)))
     bound = await bench.client.create(claim("data"))
