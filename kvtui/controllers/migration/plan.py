@@ -200,15 +200,19 @@ def _running(view: View, vmi: VirtualMachineInstance, target: Pod | None) -> Nex
     ready = state.target_node_domain_ready_timestamp
     unmarked = target is not None and names.MIGRATION_TARGET_READY not in target.metadata.annotations
     mark = bool(ready) and unmarked
-    found = vmi.status.conditions
-    waiting = (
+    if state.completed and not state.failed and not _waits_for_change(vmi, state.end_timestamp):
+        return Next(phase="Succeeded", mark_ready=mark)
+    return Next(mark_ready=mark)
+
+
+def _waits_for_change(vmi: VirtualMachineInstance, ended: str | None) -> bool:
+    """Whether what was to take effect with this migration has yet to; what came up after its end waits for the next."""
+    found = [c for c in vmi.status.conditions if not (ended and (c.last_transition_time or "") > ended)]
+    return (
         conditions.find(found, "HotVCPUChange") is not None
         or conditions.is_true(found, "HotMemoryChange")
         or conditions.is_true(found, "MigrationRequired")
     )
-    if state.completed and not state.failed and not waiting:
-        return Next(phase="Succeeded", mark_ready=mark)
-    return Next(mark_ready=mark)
 
 
 def handed_off(view: View, claims: tuple[str, str] | None) -> VirtualMachineInstance:

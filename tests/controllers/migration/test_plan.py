@@ -36,6 +36,11 @@ def view(
     return View(migration=migration(phase=phase, **(over or {})), now=NOW, vmi=instance, pods=pods, **more)
 
 
+def ended_before_a_change() -> dict[str, Any]:
+    change = {"type": "HotVCPUChange", "status": "True", "lastTransitionTime": "2026-03-01T12:00:05Z"}
+    return {**state(completed=True, endTimestamp="2026-03-01T12:00:04Z"), "conditions": [change]}
+
+
 @pytest.mark.parametrize(
     ("at", "phase"),
     [
@@ -46,6 +51,7 @@ def view(
         (view("PreparingTarget", SOURCE, target(), status=state(targetNodeAddress="10.0.0.2")), "TargetReady"),
         (view("TargetReady", SOURCE, target(), status=state(startTimestamp="2026-03-01T12:00:00Z")), "Running"),
         (view("Running", SOURCE, target(), status=state(completed=True)), "Succeeded"),
+        (view("Running", SOURCE, target(), status=ended_before_a_change()), "Succeeded"),
     ],
 )
 def test_a_migration_advances_one_phase_at_a_time(at: View, phase: str) -> None:
