@@ -10,45 +10,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 
 from kvtui.errors import Transient
 from kvtui.node.access import NODES, groups
+from kvtui.node.migration.pipe import Pipe
 
 log = structlog.get_logger()
 CONTROL, STREAM, DISKS = 0, 49152, 49153
-CHUNK = 256 * 1024
 CONNECT_TIMEOUT = 10.0
+PIPES = 64
+"""At once, of one migration: libvirt's connection, QEMU's stream, and one for each disk."""
 
-Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Join = Callable[[socket.socket], Awaitable[Pipe]]
 
 
 class Proxies:
     """Listeners of one migration on one side. `close` ends them and all their connections."""
 
     def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._paths: list[Path] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(PIPES, thread_name_prefix="migration pipe")
 
     async def listen_tls(self, address: str, context: ssl.SSLContext, targets: Mapping[int, Path]) -> dict[str, int]:
         """On the target: a TCP port for each channel, piped to a socket here; channel by port."""
         ports: dict[str, int] = {}
         for channel, path in targets.items():
-            dial = _unix_dialer(path)
-            server = await asyncio.start_server(
-                lambda reader, writer, dial=dial: self._accept(reader, writer, dial, peers=True),  # type: ignore[misc]
-                address,
-                0,
-                ssl=context,
-                limit=CHUNK,
-            )
-            self._servers.append(server)
-            ports[str(server.sockets[0].getsockname()[1])] = channel
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            listener = socket.create_server((address, 0), family=family)
+            ports[str(listener.getsockname()[1])] = channel
+            self._own(self._serve(listener, _from_peer(context, path)))
         return ports
 
     async def listen_unix(
@@ -59,82 +57,121 @@ class Proxies:
         for channel, path in sockets.items():
             if channel not in by_channel:
                 raise Transient(f"the target offers no channel {channel}")
-            dial = _tls_dialer(address, by_channel[channel], context)
             path.unlink(missing_ok=True)
-            server = await asyncio.start_unix_server(
-                lambda reader, writer, dial=dial: self._accept(reader, writer, dial, peers=False),  # type: ignore[misc]
-                str(path),
-                limit=CHUNK,
-            )
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(path))
+            self._paths.append(path)
             if os.geteuid() == 0:
                 os.chown(path, owner, -1)
             path.chmod(0o700)
-            self._servers.append(server)
-            self._paths.append(path)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dial: Dial, *, peers: bool) -> None:
-        if peers and NODES not in groups(writer.get_extra_info("peercert")):
-            log.warning("migration connection refused", peer=str(writer.get_extra_info("peername")))
-            writer.close()
-            return
-        task = asyncio.create_task(_join(reader, writer, dial), name="migration pipe")
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+            listener.listen()
+            self._own(self._serve(listener, _to_peer(context, address, by_channel[channel])))
 
     async def close(self) -> None:
-        for server in self._servers:
-            server.close()
-        tasks = list(self._connections)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        self._servers.clear()
+        self._threads.shutdown()
         self._paths.clear()
 
+    def _own(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name="migration pipe")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-def _unix_dialer(path: Path) -> Dial:
-    async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_unix_connection(str(path), limit=CHUNK)
+    async def _serve(self, listener: socket.socket, join: Join) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            listener.setblocking(False)
+            while True:
+                accepted, _ = await loop.sock_accept(listener)
+                self._own(self._carry(accepted, join))
 
-    return dial
+    async def _carry(self, accepted: socket.socket, join: Join) -> None:
+        with accepted:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    pipe = await join(accepted)
+            except (OSError, TimeoutError) as error:
+                log.warning("migration channel cannot be joined", error=str(error) or "no answer")
+                return
+        run = asyncio.get_running_loop().run_in_executor(self._threads, pipe.run)
+        try:
+            await asyncio.shield(run)
+        except asyncio.CancelledError:
+            pipe.cut()
+            await run
+            raise
 
 
-def _tls_dialer(address: str, port: int, context: ssl.SSLContext) -> Dial:
-    async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(address, port, ssl=context, server_hostname=address, limit=CHUNK)
+def _from_peer(context: ssl.SSLContext, path: Path) -> Join:
+    async def join(accepted: socket.socket) -> Pipe:
+        tls = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+        with _closed_if_it_fails(tls):
+            await _handshake(tls)
+            if NODES not in groups(tls.getpeercert()):
+                raise PermissionError(f"refused: {tls.getpeername()[0]} is no node")
+            return Pipe(await _connect(socket.AF_UNIX, str(path)), tls)
 
-    return dial
+    return join
 
 
-async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dial: Dial) -> None:
+def _to_peer(context: ssl.SSLContext, address: str, port: int) -> Join:
+    async def join(accepted: socket.socket) -> Pipe:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        far = await _connect(family, (address, port))
+        tls = context.wrap_socket(far, server_hostname=address, do_handshake_on_connect=False)
+        with _closed_if_it_fails(tls):
+            await _handshake(tls)
+            return Pipe(accepted.dup(), tls)
+
+    return join
+
+
+async def _connect(family: int, address: str | tuple[str, int]) -> socket.socket:
+    made = socket.socket(family)
+    with _closed_if_it_fails(made):
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, address)
+    return made
+
+
+async def _handshake(tls: ssl.SSLSocket) -> None:
+    """On a socket that does not block. ssl.SSLError when there is no trust."""
+    while True:
+        try:
+            tls.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            await _ready(tls, reads=True)
+        except ssl.SSLWantWriteError:
+            await _ready(tls, reads=False)
+
+
+async def _ready(end: socket.socket, *, reads: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    add, remove = (loop.add_reader, loop.remove_reader) if reads else (loop.add_writer, loop.remove_writer)
+    add(end, _settle, ready)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            far_reader, far_writer = await dial()
-    except (OSError, TimeoutError, ssl.SSLError) as error:
-        log.warning("migration channel cannot be joined", error=str(error) or "no answer")
-        writer.close()
-        return
-    try:
-        # Each direction ends by itself: the stream of a migration is closed on one side while the other still answers.
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        await ready
     finally:
-        for end in (writer, far_writer):
-            end.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await end.wait_closed()
+        remove(end)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, ssl.SSLError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-    if writer.can_write_eof():
-        with contextlib.suppress(OSError):
-            writer.write_eof()
-    else:
-        # TLS has no half-close: when one side has said all, the other direction ends too.
-        writer.close()
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+@contextlib.contextmanager
+def _closed_if_it_fails(end: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        end.close()
+        raise
