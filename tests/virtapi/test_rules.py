@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kvtui.api.admission import AdmissionRequest, Denied, UserInfo
+from kvtui.virtapi.admission.cdi_clone import CLONES_FROM
 from kvtui.virtapi.admission.view import Right
 from kvtui.virtapi.readers import RawReader
 from kvtui.virtapi.review import VirtAdmission, allowed, refused, request_from
@@ -182,6 +183,18 @@ async def test_clones_from_elsewhere_need_rights_there(subresource: bool, pods: 
     assert answer[0] == code
     if code == 422:
         assert answer[1] == "User jane has insufficient permissions in clone source namespace images"
+
+
+async def test_where_a_volume_may_be_cloned_from_is_written_by_admission_alone() -> None:
+    admission = VirtAdmission(RawReader(Cluster(())), chance=lambda: CHANCE)
+    for namespace, wanted in (("images", "images"), ("demo", None)):
+        item = data_volume({"pvc": {"namespace": namespace, "name": "golden"}})
+        item["metadata"]["annotations"] = {CLONES_FROM: "secret", "mine": "kept"}
+        changed, _ = await admission.mutate(request(item))
+        assert changed["metadata"]["annotations"] == {"mine": "kept"} | ({CLONES_FROM: wanted} if wanted else {})
+    old = data_volume({"pvc": {"namespace": "demo", "name": "golden"}})
+    code, message = await verdict(request(item, old))
+    assert (code, message) == (422, f"annotation {CLONES_FROM} may not be changed")
 
 
 async def test_clones_at_home_need_no_more_rights() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kvtui.api.cdi.config import CDIConfig
-from kvtui.api.cdi.datavolume import DataVolume, DataVolumeSource
+from kvtui.api.cdi.datavolume import DataVolume, DataVolumeSource, DataVolumeSourcePVC
 from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.cdi.sources import DataSource
 from kvtui.api.core.pod import Pod
@@ -19,6 +19,7 @@ from kvtui.controllers.datavolume import names, status, uploads, worker
 from kvtui.controllers.patches import write_changes
 from kvtui.controlloop.controller import DONE, Controller, Result
 from kvtui.errors import AlreadyExists, ApiError, NotFound
+from kvtui.virtapi.admission.cdi_clone import CLONES_FROM
 
 COMPONENT = "datavolume-controller"
 SOURCE, NAMED = "clone source", "data source"
@@ -45,6 +46,11 @@ def _clone_source(dv: DataVolume) -> list[str]:
 def _named_source(dv: DataVolume) -> list[str]:
     ref = dv.spec.source_ref
     return [f"{ref.namespace or dv.metadata.namespace}/{ref.name}"] if ref is not None else []
+
+
+def _may_clone(dv: DataVolume, source: DataVolumeSourcePVC) -> bool:
+    """Only what admission has seen, where that is another namespace."""
+    return source.namespace in (None, "", dv.metadata.namespace, dv.metadata.annotations.get(CLONES_FROM))
 
 
 class DataVolumeController:
@@ -167,8 +173,7 @@ class DataVolumeController:
     async def _make_claim(self, dv: DataVolume) -> tuple[PersistentVolumeClaim | None, status.Refusal | None]:
         source = self._clone_claim(dv)
         if dv.spec.source is None and dv.spec.source_ref is not None:
-            message = f"DataSource {_named_source(dv)[0]} is not ready"
-            return None, status.Refusal("CloneWithoutSource", message)
+            return None, self._without_named_source(dv)
         if dv.spec.source is not None and dv.spec.source.pvc is not None and source is None:
             return None, self._without_source(dv)
         dv = await self._with_defaults(dv, source)
@@ -190,13 +195,29 @@ class DataVolumeController:
             return None, status.Refusal(reason, str(error))
 
     def _resolved(self, dv: DataVolume) -> DataVolume:
-        """With the source that its DataSource stands for now; this is not stored."""
+        """With the source that its DataSource stands for now, if that may be cloned; this is not stored."""
+        named = self._named(dv)
+        if named is None or not _may_clone(dv, named):
+            return dv
+        return evolve(dv, spec=evolve(dv.spec, source=DataVolumeSource(pvc=named)))
+
+    def _named(self, dv: DataVolume) -> DataVolumeSourcePVC | None:
         for name in _named_source(dv):
             found = self.sources.get(ObjectKey.parse(name))
-            named = found.status.source if found is not None else None
-            if named is not None and named.pvc is not None:
-                return evolve(dv, spec=evolve(dv.spec, source=DataVolumeSource(pvc=named.pvc)))
-        return dv
+            claim = found.status.source.pvc if found is not None and found.status.source is not None else None
+            if found is not None and claim is not None:
+                return evolve(claim, namespace=claim.namespace or found.metadata.namespace)
+        return None
+
+    def _without_named_source(self, dv: DataVolume) -> status.Refusal:
+        name, named = _named_source(dv)[0], self._named(dv)
+        if named is None:
+            return status.Refusal("CloneWithoutSource", f"DataSource {name} is not ready")
+        message = (
+            f"DataSource {name} stands for a claim of namespace {named.namespace}, from which this DataVolume was not "
+            "allowed to be cloned when it was created; create it again"
+        )
+        return status.Refusal("CloneUnauthorized", message)
 
     async def _with_defaults(self, dv: DataVolume, source: PersistentVolumeClaim | None) -> DataVolume:
         """Labels of what it is cloned from say which instancetype fits."""

@@ -21,7 +21,7 @@ from kvtui.controllers import conditions, indices, names
 from kvtui.controllers.context import ControllerContext
 from kvtui.controllers.launcher.volumes import claim_of
 from kvtui.controllers.patches import write_changes
-from kvtui.controllers.virtualmachine import datavolumes, liveupdate, memorydump, revisions, upkeep
+from kvtui.controllers.virtualmachine import cloning, datavolumes, liveupdate, memorydump, revisions, upkeep
 from kvtui.controllers.virtualmachine.instance import instance_of
 from kvtui.controllers.virtualmachine.instancetypes import Expanded, Instancetypes
 from kvtui.controllers.virtualmachine.status import Backoff, SyncError, next_status
@@ -242,6 +242,9 @@ class VirtualMachineController:
     async def _create_data_volumes(self, view: View, state: Pass) -> bool:
         for volume in datavolumes.missing(view):
             try:
+                volume, refusal = await cloning.cleared(self.context.client, volume, view.template)
+                if refusal:
+                    raise Forbidden(refusal)
                 await self.context.client.create(volume)
             except AlreadyExists:
                 continue

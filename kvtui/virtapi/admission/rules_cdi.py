@@ -32,15 +32,17 @@ def _refuse(causes: Sequence[Cause]) -> None:
 
 
 def mutate_data_volume(call: Call, view: ClusterView) -> tuple[dict[str, Any], list[str]]:
-    """Nothing is changed, but clones from elsewhere need rights there."""
-    volume = call.new(DataVolume)
-    _refuse(cdi_clone.validate_rights(volume, call.request.namespace, call.user, view))
-    return call.data, []
+    """Clones from elsewhere need rights there."""
+    volume, namespace = call.new(DataVolume), call.request.namespace
+    _refuse(cdi_clone.validate_rights(volume, namespace, call.user, view))
+    return cdi_clone.with_permission(call.data, volume, namespace, view), []
 
 
 def validate_data_volume(call: Call, view: ClusterView) -> list[str]:
     old = None if call.creates else call.old(DataVolume)
-    _refuse(cdi_datavolume.validate(call.new(DataVolume), old, call.request.namespace, view))
+    new = call.new(DataVolume)
+    _refuse(cdi_clone.validate_permission(new, old) if old is not None else [])
+    _refuse(cdi_datavolume.validate(new, old, call.request.namespace, view))
     return []
 
 

@@ -11,17 +11,19 @@ from kvtui.api.cdi.config import CDI, CDIConfig, FilesystemOverhead
 from kvtui.api.cdi.datavolume import DataVolume
 from kvtui.api.cdi.profile import StorageProfile
 from kvtui.api.cdi.sources import DataSource
+from kvtui.api.core.config import Namespace
 from kvtui.api.core.node import Node
 from kvtui.api.core.pod import Pod
 from kvtui.api.core.storage import PersistentVolume, PersistentVolumeClaim
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
-from kvtui.api.wire import from_wire
+from kvtui.api.wire import from_wire, to_json
 from kvtui.controllers.context import MakeController
 from kvtui.controllers.datavolume.controller import DataVolumeController
 from kvtui.controllers.provisioner import ProvisionerController
 from kvtui.controllers.standins.binder import BinderController
 from kvtui.controllers.standins.bootstrap import BootstrapController
+from kvtui.virtapi.admission.cdi_clone import CLONES_FROM
 from tests.controllers.engine import player
 from tests.controllers.engine.player import NAMESPACE
 from tests.controllers.engine.test_machines import WEB, is_, manifest
@@ -132,6 +134,73 @@ async def test_a_data_volume_is_cloned_from_what_a_data_source_names(tmp_path: P
         volume = await plane.client.get(DataVolume, (NAMESPACE, "copy"))
         assert volume.spec.source is None
         assert volume.metadata.labels == ready.metadata.labels
+
+
+FOREIGN = {"name": "image", "namespace": "images"}
+
+
+async def foreign_image(plane: Plane) -> None:
+    await plane.client.create(from_wire({"metadata": {"name": "images"}}, Namespace))
+    await plane.client.create(
+        from_wire({"metadata": FOREIGN, "spec": {**SIZE, "storageClassName": "kvtui-local"}}, PersistentVolumeClaim)
+    )
+
+
+async def test_a_vm_gets_clones_from_elsewhere_if_its_account_may_make_them(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        await storage_node(plane, "node-1")
+        await foreign_image(plane)
+        over = volumes({"dataVolume": {"name": "disk"}})
+        template = {"metadata": {"name": "disk"}, "spec": {"source": {"pvc": FOREIGN}, "storage": SIZE}}
+        over["spec"]["dataVolumeTemplates"] = [template]
+        await plane.client.create(manifest(**over))
+        told = await plane.until(VirtualMachine, WEB, lambda v: v is not None and bool(failure_of(v)))
+        assert told is not None
+        account = f"system:serviceaccount:{NAMESPACE}:default"
+        refused = f"User {account} has insufficient permissions in clone source namespace images"
+        assert failure_of(told) == f"Error encountered while creating DataVolumes: {refused}"
+        assert await plane.client.find(DataVolume, (NAMESPACE, "disk")) is None
+        binding = {
+            "metadata": {"name": "clones", "namespace": "images"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "cdi.kubevirt.io:clone-sourcer",
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": NAMESPACE}],
+        }
+        path = "/apis/rbac.authorization.k8s.io/v1/namespaces/images/rolebindings"
+        await plane.client.raw("POST", path, body=to_json(binding))
+        made = await plane.until(DataVolume, (NAMESPACE, "disk"), lambda d: d is not None)
+        assert made is not None
+        assert made.metadata.annotations[CLONES_FROM] == "images"
+
+
+async def test_a_data_source_that_turns_elsewhere_opens_nothing(tmp_path: Path) -> None:
+    async with control_plane(tmp_path, further=STORAGE) as plane:
+        await storage_node(plane, "node-1")
+        await foreign_image(plane)
+        copy = {
+            "metadata": {"name": "copy", "namespace": NAMESPACE},
+            "spec": {"sourceRef": {"kind": "DataSource", "name": "golden"}, "storage": SIZE},
+        }
+        await plane.client.create(from_wire(copy, DataVolume))
+        source = {"metadata": {"name": "golden", "namespace": NAMESPACE}, "spec": {"source": {"pvc": FOREIGN}}}
+        await plane.client.create(from_wire(source, DataSource))
+        refused = await plane.until(
+            DataVolume,
+            (NAMESPACE, "copy"),
+            lambda d: d is not None and any(c.reason == "CloneUnauthorized" for c in d.status.conditions),
+        )
+        assert refused is not None
+        assert await plane.client.find(PersistentVolumeClaim, (NAMESPACE, "copy")) is None
+        again = {**copy, "metadata": {"name": "again", "namespace": NAMESPACE}}
+        await plane.client.create(from_wire(again, DataVolume))  # by somebody who may
+        await plane.until(PersistentVolumeClaim, (NAMESPACE, "again"), lambda c: c is not None)
+
+
+def failure_of(vm: VirtualMachine) -> str:
+    return next((c.message or "" for c in vm.status.conditions if c.type == "Failure"), "")
 
 
 async def test_the_cdi_object_configures_and_profiles_choose_modes(tmp_path: Path) -> None:
