@@ -186,13 +186,15 @@ async def test_clones_from_elsewhere_need_rights_there(subresource: bool, pods: 
 
 
 async def test_where_a_volume_may_be_cloned_from_is_written_by_admission_alone() -> None:
-    admission = VirtAdmission(RawReader(Cluster(())), chance=lambda: CHANCE)
     for namespace, wanted in (("images", "images"), ("demo", None)):
-        item = data_volume({"pvc": {"namespace": namespace, "name": "golden"}})
+        image = {"source": {"pvc": {"namespace": namespace, "name": "image"}}}
+        golden = {**resource("cdi.kubevirt.io/v1beta1", "DataSource", image)}
+        admission = VirtAdmission(RawReader(Cluster((golden,))), chance=lambda: CHANCE)
+        item = resource("cdi.kubevirt.io/v1beta1", "DataVolume", {"sourceRef": {"kind": "DataSource", "name": "x"}})
         item["metadata"]["annotations"] = {CLONES_FROM: "secret", "mine": "kept"}
         changed, _ = await admission.mutate(request(item))
         assert changed["metadata"]["annotations"] == {"mine": "kept"} | ({CLONES_FROM: wanted} if wanted else {})
-    old = data_volume({"pvc": {"namespace": "demo", "name": "golden"}})
+    old = {**item, "metadata": {**item["metadata"], "annotations": {}}}
     code, message = await verdict(request(item, old))
     assert (code, message) == (422, f"annotation {CLONES_FROM} may not be changed")
 

@@ -74,8 +74,11 @@ def validate_rights(volume: DataVolume, namespace: str, user: UserInfo, view: Cl
 
 
 def with_permission(data: dict[str, Any], volume: DataVolume, namespace: str, view: ClusterView) -> dict[str, Any]:
-    """A volume whose rights have been looked at, with the foreign namespace that it may be cloned from."""
-    cloned = origin(volume, namespace, view)
+    """A volume whose rights have been looked at, with the foreign namespace that it may be cloned from.
+
+    A source that the volume names itself stays what it is.
+    """
+    cloned = origin(volume, namespace, view) if volume.spec.source_ref is not None else None
     wanted = {CLONES_FROM: cloned.namespace} if cloned is not None and cloned.namespace != namespace else {}
     given = data["metadata"].get("annotations") or {}
     annotations = {**{k: v for k, v in given.items() if k != CLONES_FROM}, **wanted}

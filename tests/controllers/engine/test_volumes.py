@@ -23,7 +23,6 @@ from kvtui.controllers.datavolume.controller import DataVolumeController
 from kvtui.controllers.provisioner import ProvisionerController
 from kvtui.controllers.standins.binder import BinderController
 from kvtui.controllers.standins.bootstrap import BootstrapController
-from kvtui.virtapi.admission.cdi_clone import CLONES_FROM
 from tests.controllers.engine import player
 from tests.controllers.engine.player import NAMESPACE
 from tests.controllers.engine.test_machines import WEB, is_, manifest
@@ -173,7 +172,9 @@ async def test_a_vm_gets_clones_from_elsewhere_if_its_account_may_make_them(tmp_
         await plane.client.raw("POST", path, body=to_json(binding))
         made = await plane.until(DataVolume, (NAMESPACE, "disk"), lambda d: d is not None)
         assert made is not None
-        assert made.metadata.annotations[CLONES_FROM] == "images"
+        assert made.spec.source is not None
+        assert made.spec.source.pvc is not None
+        assert made.spec.source.pvc.namespace == "images"
 
 
 async def test_a_data_source_that_turns_elsewhere_opens_nothing(tmp_path: Path) -> None:
