@@ -7,6 +7,7 @@ REST for the rest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Awaitable
@@ -56,6 +57,8 @@ from kvtui.node.workers import Workers
 log = structlog.get_logger()
 PREFIX = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
 SHOWN = 10
+HISTORY_WAIT = 5.0
+"""Seconds that a request for a console's history is held until the guest has left; callers wait longer than that."""
 """Users and file systems that guestosinfo tells."""
 
 
@@ -312,9 +315,15 @@ class AgentServer:
         return _json(self._target.facts(self._record(request)))
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
-        """All that is kept of a console, once the guest prints no more here; its offset is in a header."""
+        """All that is kept of a console, once the guest prints no more here; its offset is in a header.
+
+        Waits a while for the guest's end: who asks has nothing else to do.
+        """
         record = self._record(request)
-        if not record.moved and request.query.get("final") != "false":
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HISTORY_WAIT):
+                await self._records.until(record.uid, lambda r: r.moved)
+        if not self._record(request).moved:
             raise Conflict("the guest may still print here")
         console = self._consoles.open(record.uid, self._records.directory(record.uid))
         console.log.refresh()

@@ -111,6 +111,7 @@ class Records:
         self._records: dict[str, Record] = {}
         self._by_pod: dict[str, str] = {}
         self._by_domain: dict[str, str] = {}
+        self._changed = asyncio.Event()
         self.cpus_changed: Callable[[], None] = lambda: None
         """Called when a record with CPUs of its own comes or goes."""
 
@@ -153,6 +154,11 @@ class Records:
     def directory(self, uid: str) -> VmDirectory:
         return self._layout.vm(uid)
 
+    async def until(self, uid: str, holds: Callable[[Record], bool]) -> None:
+        """Returns when something holds of a record, or when there is no such record."""
+        while (record := self._records.get(uid)) is not None and not holds(record):
+            await self._changed.wait()
+
     async def save(self, record: Record) -> Record:
         before = self._records.get(record.uid)
         self._remember(record)
@@ -170,6 +176,11 @@ class Records:
         self._records[record.uid] = record
         self._by_pod[record.pod_uid] = record.uid
         self._by_domain[record.domain] = record.uid
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def drop(self, uid: str) -> None:
         """Removes the record and the whole state directory."""
@@ -181,6 +192,7 @@ class Records:
                     del index[key]
             if record.cpus:
                 self.cpus_changed()
+            self._wake()
 
 
 def _write(path: Path, data: bytes) -> None:

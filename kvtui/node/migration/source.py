@@ -164,9 +164,11 @@ class Source:
         proxies = Proxies()
         drive = _Drive(self, vmi, record, state, abort)
         try:
-            await self.report(vmi.key, {"startTimestamp": self._now(), "mode": "PreCopy"})
-            self._recorder.normal(vmi, "Migrating", "VirtualMachineInstance is migrating.")
-            request = await self._request(vmi, record, state, domain, proxies, drive)
+            began = asyncio.create_task(self._report_start(vmi), name=f"begin to migrate {vmi.key}")
+            try:
+                request = await self._request(vmi, record, state, domain, proxies, drive)
+            finally:
+                await began
             await drive.run(request)
             await self._succeeded(record)
             await drive.publish_end()
@@ -179,6 +181,10 @@ class Source:
             await proxies.close()
             self._runs.pop(record.uid, None)
             self._look(record.uid)
+
+    async def _report_start(self, vmi: VirtualMachineInstance) -> None:
+        await self.report(vmi.key, {"startTimestamp": self._now(), "mode": "PreCopy"})
+        self._recorder.normal(vmi, "Migrating", "VirtualMachineInstance is migrating.")
 
     async def _request(
         self,

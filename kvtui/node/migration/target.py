@@ -188,13 +188,13 @@ class Target:
         runs = domain.state is DomainState.RUNNING or (domain.state is DomainState.PAUSED and record.paused)
         if incoming or not runs:
             return Result(requeue_after=LAST_LOOK if runs else LOOK)
-        now = to_time(self._clock())
-        ready = {} if state.target_node_domain_ready_timestamp else {"targetNodeDomainReadyTimestamp": now}
+        if not state.target_node_domain_ready_timestamp:
+            await self._patch(vmi, {"targetNodeDomainReadyTimestamp": to_time(self._clock())})
+            return Result(requeue_after=LAST_LOOK)
         if not await self._join_console(record, state.source_node or ""):
-            if ready:
-                await self._patch(vmi, ready)
             return Result(requeue_after=LAST_LOOK)
         await self._records.change(record, stage=Stage.STARTED, outgoing=None)
+        now = to_time(self._clock())
         body: dict[str, Any] = {
             "metadata": {
                 "resourceVersion": vmi.metadata.resource_version,
@@ -207,7 +207,6 @@ class Target:
                 "migrationTransport": "Unix",
                 "migrationState": {
                     "targetNodeDomainDetected": True,
-                    **ready,
                     "endTimestamp": now,
                     "completed": True,
                     **({} if state.start_timestamp else {"startTimestamp": now}),

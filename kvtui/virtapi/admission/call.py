@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from kvtui.api.wire import without_nulls
-from kvtui.virtapi.admission.decode import decode
+from kvtui.virtapi.admission.decode import decode, read
 from kvtui.virtapi.admission.recheck import recheck
 
 if TYPE_CHECKING:
@@ -62,6 +62,27 @@ class Call:
         """Raises Denied (400) when it does not decode."""
         return self._object("old", self.request.old_object or {}, type_)
 
+    @property
+    def keeps_spec(self) -> bool:
+        """Whether this update is of something else, as most are: of a status."""
+        old = self.request.old_object or {}
+        return "spec" in self.data and self.data["spec"] == old.get("spec")
+
+    def update(self, type_: type[R]) -> tuple[R, R]:
+        """The new object, as `checked`, and the old one. Raises Denied.
+
+        A spec is several times as large as the rest, and was looked at when it came: where it is kept, both come
+        without it, as they are written.
+        """
+        if not self.keeps_spec:
+            return self.checked(type_), self.old(type_)
+        key = ("both", type_)
+        if key not in self._decoded:
+            new, old = _without_spec(self.data), _without_spec(self.request.old_object or {})
+            recheck(without_nulls(new), type_, left_out=("spec",))
+            self._decoded[key] = read(new, type_), read(old, type_)
+        return cast("tuple[R, R]", self._decoded[key])
+
     def _object(self, which: str, data: dict[str, Any], type_: type[R]) -> R:
         key = (which, type_)
         if key not in self._decoded:
@@ -71,3 +92,7 @@ class Call:
     def with_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """The new object's JSON with some members of its metadata replaced."""
         return {**self.data, "metadata": {**(self.data.get("metadata") or {}), **metadata}}
+
+
+def _without_spec(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != "spec"}

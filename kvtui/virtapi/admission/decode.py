@@ -128,9 +128,14 @@ _KEPT_EMPTY: frozenset[tuple[type[Wire], str]] = frozenset(
 
 def decode(data: dict[str, Any], type_: type[R]) -> R:
     """The typed object with Go's zero values gone. Raises Denied (400) naming the first misfit."""
+    return cast("R", normal(read(data, type_)))
+
+
+def read(data: dict[str, Any], type_: type[R]) -> R:
+    """The typed object as it is written. Raises Denied (400) naming the first misfit."""
     _check(data, shape_of(type_), type_.__name__, "")
     try:
-        return cast("R", normal(from_wire(data, type_)))
+        return from_wire(data, type_)
     except InvalidObject as error:
         raise bad_request(str(error)) from error
 

@@ -22,9 +22,9 @@ _FREE = ("status",)
 """Written by controllers, which leave out demanded members that are empty."""
 
 
-def recheck(data: dict[str, Any], type_: type[Resource]) -> None:
-    """Raises Denied with every misfit of the object."""
-    refuse(Cause(message=message) for message in _object(data, shape_of(type_), ""))
+def recheck(data: dict[str, Any], type_: type[Resource], *, left_out: tuple[str, ...] = ()) -> None:
+    """Raises Denied with every misfit of the object. Members that were looked at before may be left out of it."""
+    refuse(Cause(message=message) for message in _object(data, shape_of(type_), "", left_out))
 
 
 def _sort_of(value: Any) -> str:
@@ -87,10 +87,10 @@ def _value(value: Any, shape: Shape, path: str) -> Iterator[str]:
             return
 
 
-def _object(data: dict[str, Any], shape: Shape, path: str) -> Iterator[str]:
+def _object(data: dict[str, Any], shape: Shape, path: str, left_out: tuple[str, ...] = ()) -> Iterator[str]:
     prefix = f"{path}." if path else ""
     for name in shape.required:
-        if data.get(name) is None:
+        if data.get(name) is None and name not in left_out:
             yield f"{prefix}{name} in body is required"
     for name, value in data.items():
         known = shape.fields.get(name)
