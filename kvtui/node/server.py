@@ -322,7 +322,7 @@ class AgentServer:
         record = self._record(request)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HISTORY_WAIT):
-                await self._records.until(record.uid, lambda r: r.moved)
+                await self._records.until(record.uid, lambda r: r.outgoing is None or r.outgoing.ended is not None)
         if not self._record(request).moved:
             raise Conflict("the guest may still print here")
         console = self._consoles.open(record.uid, self._records.directory(record.uid))
