@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from kvtui.api.core.pod import Pod
+from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.api.wire import from_wire
@@ -273,6 +274,18 @@ async def fetch(url: str, timeout: float = BOOT) -> str:
 def as_list(text: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(text)["items"]
     return found
+
+
+async def none_migrates(client: Client, name: str) -> None:
+    """Until the migrations that followed a change are over; one whose reason has gone is called off."""
+    for migration in (await client.list(VirtualMachineInstanceMigration, "default")).items:
+        if migration.spec.vmi_name == name:
+            await until(
+                client,
+                VirtualMachineInstanceMigration,
+                migration.key,
+                lambda m: m is None or m.status.phase in ("Succeeded", "Failed"),
+            )
 
 
 async def restart_reason(client: Client, name: str) -> str:

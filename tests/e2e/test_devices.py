@@ -26,7 +26,7 @@ from kvtui.commands.engine import cache_directory
 from kvtui.errors import Unsupported
 from kvtui.node.volumes import iso
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import Console, kubectl, machine, restart_reason, shell
+from tests.e2e.guests import Console, kubectl, machine, none_migrates, restart_reason, shell
 from tests.guests.debian import SATA, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(300)]
@@ -243,6 +243,7 @@ async def test_plugged_devices_move_with_the_guest_and_go_on_the_other_node(lab:
         await set_volumes(client, plugged={"moves": {"claim": "moves", "disk": {"bus": "scsi"}, "serial": "MOVES1"}})
         before = await wait_phase(client, "moves", "Ready")
         disk = await disk_by_serial(viewer, "MOVES1")
+        await none_migrates(client, NAME)
         await asyncio.to_thread(kvtui, lab, "migrate", NAME, "--follow")
         moved = await client.get(VMI, KEY)
         assert moved.status.node_name != before.status.node_name

@@ -18,7 +18,6 @@ import pytest
 
 from kvtui.api.core.config import Event
 from kvtui.api.core.storage import PersistentVolumeClaim
-from kvtui.api.kubevirt.migration import VirtualMachineInstanceMigration as Migration
 from kvtui.api.kubevirt.vm import VirtualMachine
 from kvtui.api.kubevirt.vmi import VirtualMachineInstance
 from kvtui.client.rest import Client
@@ -26,7 +25,7 @@ from kvtui.domainxml import live
 from kvtui.node.pids import Pid
 from kvtui.node.virtiofs import SERVERS
 from tests.e2e.conftest import Lab, kvtui, until
-from tests.e2e.guests import in_node, kubectl, restart_reason, wait_running
+from tests.e2e.guests import in_node, kubectl, none_migrates, restart_reason, wait_running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 VMI = VirtualMachineInstance
@@ -154,7 +153,7 @@ async def test_devices_come_and_go_and_move(lab: Lab, client: Client) -> None:
         await change(client, memory={"guest": "1280Mi"})
         await until(client, VMI, KEY, lambda v: v is not None and settled(v) and asked(v) == "1280Mi")
 
-        await none_migrates(client)
+        await none_migrates(client, NAME)
         before = await client.get(VMI, KEY)
         await asyncio.to_thread(kvtui, lab, "migrate", NAME, "--follow")
         after = await client.get(VMI, KEY)
@@ -190,15 +189,6 @@ async def test_devices_come_and_go_and_move(lab: Lab, client: Client) -> None:
         assert again.disk("v") is not None
         assert again.vcpus == 2
         assert "VolumeMountedToPod" in await reasons(client)
-
-
-async def none_migrates(client: Client) -> None:
-    """Until the migrations that followed a change are over; one whose reason has gone is called off."""
-    for migration in (await client.list(Migration, KEY[0])).items:
-        if migration.spec.vmi_name == NAME:
-            await until(
-                client, Migration, migration.key, lambda m: m is None or m.status.phase in ("Succeeded", "Failed")
-            )
 
 
 def has_medium(instance: VMI, name: str) -> bool:
