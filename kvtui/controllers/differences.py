@@ -9,6 +9,12 @@ DIFFERENCES: dict[str, str] = {
     "there are no attachment Pods (hp-volume-*) for hot-plugged volumes": "the agent opens volumes itself; "
     "volumeStatus names the launcher as its attachment, and a claim that waits for its first consumer is sent to the "
     "VMI's node by the selected-node annotation",
+    "events tell nothing of attachment Pods, virtiofs containers and mount paths in containers": "there are none; "
+    "what goes wrong with a volume or a shared directory is SyncFailed or HotplugFailed, in libvirt's or our own words",
+    "CPUs and memory are plugged into the running guest at once": "on one machine there is nowhere to move to first; a "
+    "migration that began for it is called off, and a guest with CPUs of its own still moves to where it gets them",
+    "a DataVolume that names a DataSource of another namespace carries kvtui.io/clones-from": "in place of upstream's "
+    "signed tokens: only admission writes it, and nothing is cloned from a namespace that it has not seen",
     "a migration whose VMI does not exist becomes Failed and is removed": "upstream leaves one that was not final "
     "terminating for ever, because nothing takes its finalizer off",
     "a failed migration's target Pod is deleted at once": "nothing else would end a launcher that waits for a guest "

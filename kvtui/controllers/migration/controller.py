@@ -239,6 +239,9 @@ class MigrationController:
             self.recorder.warning(migration, "migrationTargetPodUnschedulable", message)
             if view.vmi is not None and (missing := missing_cpu(view.vmi, view.target, self.nodes.all())):
                 self.recorder.warning(view.vmi, "NoSuitableNodesForHostModelMigration", missing)
+        for _, reason, message in step.set_conditions:
+            if reason == "UtilityVolumesPresent":
+                self.recorder.warning(migration, "UtilityVolumeMigrationPending", message)
         if step.backoff and view.vmi is not None and step.wake is not None:
             message = f"backoff migrating vmi {migration.metadata.namespace}/{migration.spec.vmi_name}"
             self.recorder.warning(view.vmi, "MigrationBackoff", message)

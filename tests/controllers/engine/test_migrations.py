@@ -265,14 +265,15 @@ async def test_an_evicted_vm_gets_a_migration(tmp_path: Path) -> None:
         )
 
 
-async def update_by(plane: Plane, method: str) -> None:
+async def configure(plane: Plane, spec: dict[str, Any]) -> None:
     with contextlib.suppress(AlreadyExists):
         await plane.client.create(from_wire({"metadata": {"name": "kubevirt"}}, Namespace))
-    body = {
-        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
-        "spec": {"workloadUpdateStrategy": {"workloadUpdateMethods": [method]}},
-    }
+    body = {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": spec}
     await plane.client.create(from_wire(body, KubeVirt))
+
+
+async def update_by(plane: Plane, method: str) -> None:
+    await configure(plane, {"workloadUpdateStrategy": {"workloadUpdateMethods": [method]}})
 
 
 async def plug_cpus(plane: Plane) -> None:
@@ -288,6 +289,20 @@ async def told_of(plane: Plane, reason: str) -> str:
             if event.object is not None and event.object.reason == reason:
                 return event.object.message
     raise AssertionError("the watch ended")
+
+
+async def test_utility_volumes_are_detached_before_a_migration_begins(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as plane:
+        gates = {"developerConfiguration": {"featureGates": ["UtilityVolumes"]}}
+        await configure(plane, {"configuration": gates})
+        volume = {"name": "backup", "type": "Backup", "claimName": "backup"}
+        # As a component: this is not for users to write.
+        await plane.context.client.patch(Vmi, WEB, {"spec": {"utilityVolumes": [volume]}})
+        await ask(plane)
+        words = "Migration waits until utility volumes are detached"
+        assert await told_of(plane, "UtilityVolumeMigrationPending") == words
+        await plane.context.client.patch(Vmi, WEB, {"spec": {"utilityVolumes": None}})
+        await plane.until(Vmi, WEB, lambda v: v is not None and len(v.status.active_pods) == 2)
 
 
 async def test_a_cpu_change_migrates_by_itself_where_that_is_configured(tmp_path: Path) -> None:
