@@ -131,8 +131,9 @@ class GuestAgents:
     async def _poll(self, uid: str, domain: DomainId) -> None:
         loop = asyncio.get_running_loop()
         looks: dict[Look, float] = {
-            self._system: INFO,
+            # What it can do comes first: the rest is judged by that.
             self._version: VERSION,
+            self._system: INFO,
             self._filesystems: FILESYSTEMS,
             self._users: USERS,
             self._freeze: FREEZE,

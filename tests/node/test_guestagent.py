@@ -63,7 +63,7 @@ async def test_a_silent_agent_is_left_alone_until_it_answers(
 ) -> None:
     monkeypatch.setattr(guestagent, "SILENT_FIRST", 0.01)
     hypervisor.agent_connects(DOMAIN, {})
-    hypervisor.refusals["guest_info"] = AgentUnavailable("no answer", 86)
+    hypervisor.refusals["agent_command"] = AgentUnavailable("no answer", 86)
     async with agents(hypervisor) as (made, changed):
         made.watch("u", DOMAIN, connected=True)
         async with asyncio.timeout(5):
