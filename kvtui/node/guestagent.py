@@ -58,7 +58,8 @@ class GuestFacts:
     filesystems: tuple[GuestFilesystem, ...] = ()
     version: str = ""
     commands: frozenset[str] = frozenset()
-    frozen: bool = False
+    frozen: bool | None = None
+    """Unknown until it was asked: another agent of ours may have frozen it."""
     load: GuestLoad | None = None
 
     def supports(self, *more: str) -> bool:

@@ -90,7 +90,8 @@ class Observation:
     guest_nics: Sequence[GuestNic] = ()
     guest_os: Sequence[tuple[str, str]] = ()
     """Field and value of what the guest agent tells of the system."""
-    frozen: bool = False
+    frozen: bool | None = None
+    """None while a guest agent that is connected has not told yet."""
     credentials: tuple[bool, str] | None = None
     """Whether keys and passwords are in the guest, and why not; None where the guest agent has none to put there."""
     targets: Mapping[str, str] = field(default_factory=dict)
@@ -135,7 +136,7 @@ def running(
         "conditions": conditions,
         "interfaces": interfaces(vmi, seen),
         "volume_status": volume_status(status.volume_status, seen, {v.name for v in vmi.spec.volumes}),
-        "fs_freeze_status": "frozen" if seen.frozen else None,
+        "fs_freeze_status": _freeze_status(status, seen),
     }
     if seen.machine:
         changes["machine"] = Machine(type=seen.machine)
@@ -153,6 +154,13 @@ def running(
     if seen.guest_os and told.name != (status.guest_os_info and status.guest_os_info.name):
         changes["guest_os_info"] = told
     return evolve(status, **changes)
+
+
+def _freeze_status(status: VirtualMachineInstanceStatus, seen: Observation) -> str | None:
+    """What was last known stays until it is known anew."""
+    if seen.agent_connected and seen.frozen is None:
+        return status.fs_freeze_status
+    return "frozen" if seen.frozen else None
 
 
 def _done(kind: str, vmi: VirtualMachineInstance, seen: Observation) -> bool:
