@@ -129,6 +129,15 @@ async def test_closing_ends_every_connection_and_leaves_no_socket(line: Line) ->
     await hang_up(near, far)
 
 
+async def test_what_has_only_begun_is_closed_too(tmp_path: Path) -> None:
+    serving, _ = certificate(tmp_path, NODES)
+    target = Proxies()
+    ports = await target.listen_tls(HOST, serving, {STREAM: tmp_path / "far"})
+    await target.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(HOST, int(next(iter(ports))))
+
+
 async def test_only_nodes_are_joined(line: Line) -> None:
     _, stranger = certificate(line.directory, "system:authenticated")
     reader, writer = await asyncio.open_connection(HOST, line.port, ssl=stranger, server_hostname=HOST)

@@ -38,9 +38,9 @@ class Pipe:
     def run(self) -> None:
         """Blocks until both sides have said all, or one of them is gone."""
         try:
-            self._plain.setblocking(False)
-            self._tls.setblocking(False)
             with contextlib.suppress(OSError):
+                self._plain.setblocking(False)
+                self._tls.setblocking(False)
                 self._pump()
         finally:
             with self._lock:

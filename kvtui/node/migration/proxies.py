@@ -46,7 +46,7 @@ class Proxies:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             listener = socket.create_server((address, 0), family=family)
             ports[str(listener.getsockname()[1])] = channel
-            self._own(self._serve(listener, _from_peer(context, path)))
+            self._own(self._serve(listener, _from_peer(context, path)), listener)
         return ports
 
     async def listen_unix(
@@ -65,7 +65,7 @@ class Proxies:
                 os.chown(path, owner, -1)
             path.chmod(0o700)
             listener.listen()
-            self._own(self._serve(listener, _to_peer(context, address, by_channel[channel])))
+            self._own(self._serve(listener, _to_peer(context, address, by_channel[channel])), listener)
 
     async def close(self) -> None:
         for path in self._paths:
@@ -78,27 +78,27 @@ class Proxies:
         self._threads.shutdown()
         self._paths.clear()
 
-    def _own(self, work: Coroutine[None, None, None]) -> None:
+    def _own(self, work: Coroutine[None, None, None], end: socket.socket) -> None:
+        """Closes the socket with the task, also when that is cancelled before it has begun."""
         task = asyncio.create_task(work, name="migration pipe")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: end.close())
 
     async def _serve(self, listener: socket.socket, join: Join) -> None:
         loop = asyncio.get_running_loop()
-        with listener:
-            listener.setblocking(False)
-            while True:
-                accepted, _ = await loop.sock_accept(listener)
-                self._own(self._carry(accepted, join))
+        listener.setblocking(False)
+        while True:
+            accepted, _ = await loop.sock_accept(listener)
+            self._own(self._carry(accepted, join), accepted)
 
     async def _carry(self, accepted: socket.socket, join: Join) -> None:
-        with accepted:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    pipe = await join(accepted)
-            except (OSError, TimeoutError) as error:
-                log.warning("migration channel cannot be joined", error=str(error) or "no answer")
-                return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                pipe = await join(accepted)
+        except (OSError, TimeoutError) as error:
+            log.warning("migration channel cannot be joined", error=str(error) or "no answer")
+            return
         run = asyncio.get_running_loop().run_in_executor(self._threads, pipe.run)
         try:
             await asyncio.shield(run)
@@ -127,7 +127,7 @@ def _to_peer(context: ssl.SSLContext, address: str, port: int) -> Join:
         tls = context.wrap_socket(far, server_hostname=address, do_handshake_on_connect=False)
         with _closed_if_it_fails(tls):
             await _handshake(tls)
-            return Pipe(accepted.dup(), tls)
+            return Pipe(accepted, tls)
 
     return join
 
@@ -170,8 +170,7 @@ def _settle(ready: asyncio.Future[None]) -> None:
 
 @contextlib.contextmanager
 def _closed_if_it_fails(end: socket.socket) -> Iterator[None]:
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(end)
         yield
-    except BaseException:
-        end.close()
-        raise
+        stack.pop_all()
