@@ -195,7 +195,7 @@ class DataVolumeController:
             return None, status.Refusal(reason, str(error))
 
     def _resolved(self, dv: DataVolume) -> DataVolume:
-        """With the source that its DataSource stands for now, if that may be cloned; this is not stored."""
+        """With the source that its DataSource stands for at present, if that may be cloned; this is not stored."""
         named = self._named(dv)
         if named is None or not _may_clone(dv, named):
             return dv

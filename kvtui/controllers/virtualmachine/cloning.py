@@ -28,7 +28,7 @@ def user_of(namespace: str, account: str) -> UserInfo:
 
 
 async def cleared(client: Client, volume: DataVolume, spec: VirtualMachineInstanceSpec) -> tuple[DataVolume, str]:
-    """The volume to create, cloned from what its DataSource stands for now; or why the VM may not have it."""
+    """The volume to create, cloned from what its DataSource stands for at present; or why the VM may not have it."""
     namespace = volume.metadata.namespace
     user = user_of(namespace, account_of(spec))
 
